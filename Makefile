@@ -1,0 +1,70 @@
+# imagekit. `make` lists the targets; all of them work in a fresh checkout and set up what they need.
+# PYTHON: the interpreter of the virtual environment (3.11 or later). ARGS: passed on to pytest. DATA: images to measure on.
+
+PYTHON ?= python3
+ARGS ?=
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.imagekit-setup
+PIP := -m pip --disable-pip-version-check --quiet
+export PIP_PROGRESS_BAR := off
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check fix test bench demo wheel-smoke clean ci
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with imagekit and everything its checks need
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "imagekit needs Python 3.11 or later: make setup PYTHON=python3.13" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --upgrade "pip>=25.1"
+	$(BIN)/python $(PIP) install -c constraints.txt -e . --group dev
+	@touch $@
+
+check: setup ## Check style and types; writes nothing
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/mypy --cache-dir=/dev/null
+
+fix: setup ## Repair what the style checks can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup ## Run the tests; ARGS="-k crop" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup ## Measure; DATA=/path/to/images adds the benchmarks that need images
+	@for script in $(sort $(wildcard scripts/bench_*.py)); do \
+	  if ! grep -q -e '"--data"' "$$script"; then \
+	    echo "$$script"; $(BIN)/python "$$script" || exit 1; \
+	  elif [ -n "$(DATA)" ]; then \
+	    echo "$$script --data $(DATA)"; $(BIN)/python "$$script" --data "$(DATA)" || exit 1; \
+	  else \
+	    echo "skipped $$script: it needs a folder of images: make bench DATA=/path/to/images"; \
+	  fi; \
+	done
+
+demo: setup ## Draw a small data set and take it through every step, offline
+	$(BIN)/imagekit demo
+
+# A wheel that only works beside its own sources is found here: a clean environment, another folder, no dev packages.
+wheel-smoke: setup ## Build the wheel, install it elsewhere, run the demo there
+	set -eu; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	$(BIN)/python -m build --no-isolation --wheel --outdir "$$work/dist" .; \
+	$(BIN)/python -m venv "$$work/venv"; \
+	"$$work/venv/bin/python" $(PIP) install -c constraints.txt "$$work"/dist/*.whl; \
+	mkdir "$$work/elsewhere"; cd "$$work/elsewhere"; \
+	../venv/bin/imagekit --version; \
+	../venv/bin/imagekit recipes; \
+	../venv/bin/imagekit demo
+
+clean: ## Remove everything that the other targets made
+	rm -rf $(VENV) build dist imagekit-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find imagekit tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ci: check test wheel-smoke ## Everything that a change must pass

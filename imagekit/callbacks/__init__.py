@@ -1,0 +1,1 @@
+"""What acts at the moments of the training loop, one file a concern."""

@@ -1,0 +1,60 @@
+"""Half the bits where they suffice: bfloat16 autocast, and the memory order that convolutions like."""
+
+from __future__ import annotations
+
+import torch
+
+from imagekit.errors import ConfigError
+from imagekit.learner.callback import Callback
+
+
+class MixedPrecision(Callback):
+    """Run the forward pass and the loss under autocast, with a channels_last model.
+
+    Weights, gradients and optimizer state stay float32. bfloat16 has the range of float32, so no loss is scaled; float16
+    would need that and is refused. Transforms and metrics with a lower `_order` run outside autocast at begin_batch.
+    """
+
+    _order = 99
+
+    def __init__(self, *, dtype: torch.dtype = torch.bfloat16) -> None:
+        if dtype != torch.bfloat16:
+            raise ConfigError(
+                f"dtype is {dtype}, must be torch.bfloat16",
+                where="MixedPrecision: dtype",
+                fix="use bfloat16, or leave MixedPrecision out to train in float32",
+            )
+        self.dtype = dtype
+        self._autocast: torch.autocast | None = None
+
+    def begin_fit(self) -> None:
+        """Model, and optimizer state that exists already, to channels_last."""
+        self.learner.model.to(memory_format=torch.channels_last)
+        _match_layout(self.learner.opt)
+
+    def begin_batch(self) -> None:
+        """Autocast on, on the device where the model is."""
+        device = next(self.learner.model.parameters()).device
+        self._autocast = torch.autocast(device.type, dtype=self.dtype)
+        self._autocast.__enter__()
+
+    def after_loss(self) -> None:
+        """Autocast off: the backward pass takes the types of the forward pass by itself."""
+        self._leave()
+
+    def after_batch(self) -> None:
+        """Autocast off, if the batch was left before its loss."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._autocast is not None:
+            self._autocast.__exit__(None, None, None)
+            self._autocast = None
+
+
+def _match_layout(opt: torch.optim.Optimizer) -> None:
+    """Give state tensors the memory order of their parameters: fused kernels go through both as one flat array."""
+    for param, state in opt.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == param.shape and value.stride() != param.stride():
+                state[name] = torch.empty_like(param).copy_(value)

@@ -1,0 +1,84 @@
+"""A loss that is no number ends the training before anything good is overwritten."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagekit.errors import TrainingError
+from imagekit.learner.callback import Callback
+from imagekit.runs.layout import RunLayout
+from imagekit.runs.recorder import append_event, write_failure
+
+
+class NanGuard(Callback):
+    """Raise TrainingError when a loss is NaN or infinite, and say where in failure.json.
+
+    On a CPU every batch is looked at before its backward pass. Elsewhere looking would make the host wait at each
+    step, so the first bad batch is remembered on the device and asked for after each phase, before a checkpoint is
+    written. Either way both checkpoints are those of a whole epoch with finite losses.
+    """
+
+    _order = 40
+
+    def __init__(self, layout: RunLayout) -> None:
+        self.layout = layout
+        self._first_bad: Tensor | None = None
+
+    def begin_epoch(self) -> None:
+        """Nothing bad yet."""
+        self._first_bad = None
+
+    def after_loss(self) -> None:
+        """Look at the loss here, or on the device."""
+        loss = self.learner.loss.detach()
+        if loss.device.type == "cpu":
+            if not math.isfinite(value := loss.item()):
+                self._stop(self.learner.i_batch, value)
+            return
+        bad = torch.where(torch.isfinite(loss).all(), _NEVER, self.learner.i_batch)
+        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+
+    def begin_validate(self) -> None:
+        """The training phase is over: ask the device."""
+        self._ask(in_train=True)
+
+    def after_epoch(self) -> None:
+        """The validation phase is over: ask the device."""
+        self._ask(in_train=False)
+
+    def _ask(self, *, in_train: bool) -> None:
+        if self._first_bad is not None and (i_batch := int(self._first_bad)) < _NEVER:
+            self._stop(i_batch, None, in_train=in_train)
+        self._first_bad = None
+
+    def _stop(self, i_batch: int, value: float | None, *, in_train: bool | None = None) -> None:
+        in_train = self.learner.in_train if in_train is None else in_train
+        facts = self._facts(i_batch, value, "training" if in_train else "validation")
+        write_failure(self.layout.failure, facts)
+        append_event(self.layout.events, "failure", **facts)
+        shown = "not a finite number" if value is None else str(value)
+        raise TrainingError(
+            f"the {facts['phase']} loss is {shown} in epoch {facts['epoch']}, step {facts['step']}",
+            where=str(self.layout.failure),
+            fix=f"lower the learning rate (it was {facts['lr']:g}); the checkpoints are those of the last good epoch",
+        )
+
+    def _facts(self, i_batch: int, value: float | None, phase: str) -> dict[str, Any]:
+        """epoch and step count from 1; keys are those of the batch, where it is still at hand."""
+        batch = self.learner.batch
+        keys = batch[2].tolist() if value is not None and len(batch) > 2 else None
+        return {
+            "phase": phase,
+            "epoch": self.learner.epoch + 1,
+            "step": i_batch + 1,
+            "loss": None if value is None else str(value),
+            "lr": float(self.learner.opt.param_groups[-1]["lr"]),
+            "keys": keys,
+        }
+
+
+_NEVER = 2**31 - 1

@@ -1,0 +1,143 @@
+"""What a person sees while training: a table with a row an epoch, and bars on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from imagekit.learner.callback import Callback
+
+# (heading, key of the row, width, how it is shown)
+COLUMNS: tuple[tuple[str, str, int, str], ...] = (
+    ("train_loss", "train_loss", 10, "{:.6f}"),
+    ("train_accuracy", "train_accuracy", 14, "{:.6f}"),
+    ("valid_loss", "valid_loss", 10, "{:.6f}"),
+    ("valid_accuracy", "valid_accuracy", 14, "{:.6f}"),
+    ("lr", "lr", 9, "{:.3g}"),
+    ("img/s", "images_per_s", 7, "{:.0f}"),
+    ("wait", "data_wait", 5, "{:.0%}"),
+)
+
+
+class ProgressCallback(Callback):
+    """Write to stderr one row an epoch, from the learner's `row`; on a terminal a header and bars as well.
+
+    A `*` behind the epoch marks a new best, a `-` a value that nobody measured. Without a terminal each line names its
+    values, so that a log can be read from anywhere. A quiet command leaves this callback out.
+
+    write: takes one line of text; None writes to stderr, above the bars. bars: None shows them on a terminal only.
+    """
+
+    _order = 100
+
+    def __init__(self, *, write: Callable[[str], None] | None = None, bars: bool | None = None) -> None:
+        self._given_write = write
+        self._given_bars = bars
+        self._write: Callable[[str], None] = write or _write_line
+        self._show_bars = False
+        self._epochs: Any = None
+        self._batches: Any = None
+
+    def begin_fit(self) -> None:
+        """The header and the bar of the epochs."""
+        self._show_bars = _is_terminal() if self._given_bars is None else self._given_bars
+        if self._show_bars:
+            self._epochs = _bar(self.learner.n_epochs, "epochs", "epoch", initial=self.learner.epoch)
+            self._write = self._given_write or _write_above_bars
+            self._write(header())
+
+    def begin_epoch(self) -> None:
+        """A bar for the training batches."""
+        self._start_bar("train")
+
+    def begin_validate(self) -> None:
+        """A bar for the validation batches."""
+        self._start_bar("valid")
+
+    def after_batch(self) -> None:
+        """One batch on."""
+        if self._batches is not None:
+            self._batches.update()
+
+    def after_epoch(self) -> None:
+        """The row of the epoch."""
+        self._close_batches()
+        if self._epochs is not None:
+            self._epochs.update()
+        row, n_epochs = self.learner.row, self.learner.n_epochs
+        self._write(table_row(row) if self._show_bars else plain_line(row, n_epochs=n_epochs))
+
+    def after_fit(self) -> None:
+        """Take the bars away."""
+        self._close_batches()
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
+
+    def _start_bar(self, phase: str) -> None:
+        self._close_batches()
+        if self._show_bars:
+            words = f"epoch {self.learner.epoch + 1}/{self.learner.n_epochs} {phase}"
+            self._batches = _bar(len(self.learner.dl), words, "batch")
+
+    def _close_batches(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+
+def header() -> str:
+    """The heading of the table."""
+    return "  ".join([f"{'epoch':>6}", *(f"{title:>{width}}" for title, _, width, _ in COLUMNS), f"{'time':>6}"])
+
+
+def table_row(row: dict[str, Any]) -> str:
+    """One epoch, under the heading."""
+    cells = [f"{show(row.get(key), form):>{width}}" for _, key, width, form in COLUMNS]
+    return "  ".join([f"{_epoch(row):>6}", *cells, f"{minutes(row.get('seconds')):>6}"])
+
+
+def plain_line(row: dict[str, Any], *, n_epochs: int) -> str:
+    """One epoch in one line that needs no heading."""
+    cells = [f"{title} {show(row.get(key), form)}" for title, key, _, form in COLUMNS]
+    return "  ".join([f"epoch {_epoch(row)}/{n_epochs}", *cells, f"time {minutes(row.get('seconds'))}"])
+
+
+def show(value: float | None, form: str) -> str:
+    """The value in this form, or `-`."""
+    return "-" if value is None else form.format(value)
+
+
+def minutes(seconds: float | None) -> str:
+    """Seconds as mm:ss, the minutes growing as they must, or `-`."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    return f"{whole // 60:02d}:{whole % 60:02d}"
+
+
+def _epoch(row: dict[str, Any]) -> str:
+    return f"{row.get('epoch', '-')}{'*' * bool(row.get('is_best'))}"
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _bar(total: int, words: str, unit: str, *, initial: int = 0) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=words, unit=unit, initial=initial, leave=False, file=sys.stderr, dynamic_ncols=True)
+
+
+def _write_above_bars(line: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+
+
+def _write_line(line: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()

@@ -1,0 +1,101 @@
+"""What a fit leaves behind: lists in memory, and the growing files of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from imagekit.learner.callback import Callback
+from imagekit.runs.layout import RunLayout
+from imagekit.runs.recorder import append_event, append_row, keep_rows
+from imagekit.runs.status import write_status
+
+SECONDS_PER_HEARTBEAT = 30.0
+
+
+class StepRecorder(Callback):
+    """`losses` and `lrs` (of the last parameter group), one of each for every training batch that reached its step.
+
+    Losses stay on the device until the phase ends.
+    """
+
+    _order = 50
+
+    def __init__(self) -> None:
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self._waiting: list[Tensor] = []
+
+    def after_step(self) -> None:
+        """Keep this step's."""
+        self._waiting.append(self.learner.loss.detach())
+        self.lrs.append(float(self.learner.opt.param_groups[-1]["lr"]))
+
+    def begin_validate(self) -> None:
+        """Fetch the losses of the epoch."""
+        self._fetch()
+
+    def after_fit(self) -> None:
+        """Fetch what a cancelled epoch left."""
+        self._fetch()
+
+    def _fetch(self) -> None:
+        if self._waiting:
+            self.losses += torch.stack(self._waiting).tolist()
+            self._waiting = []
+
+
+class RecorderCallback(Callback):
+    """Write metrics.csv (the learner's `row`, an epoch each), events.jsonl and status.json of the run.
+
+    The row is written before the checkpoint of its epoch, and a fit that starts at a later epoch first cuts
+    metrics.csv back to it: an interrupted and resumed run has the rows of an uninterrupted one. The heartbeat in
+    status.json is renewed every 30 s.
+    """
+
+    _order = 50
+
+    def __init__(self, layout: RunLayout, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.layout = layout
+        self._clock = clock
+        self._last_beat = 0.0
+        self._n_done = 0
+
+    def begin_fit(self) -> None:
+        """Say that the run is running."""
+        self._n_done = self.learner.epoch
+        keep_rows(self.layout.metrics, n_epochs=self._n_done)
+        append_event(self.layout.events, "start", epoch=self._n_done, n_epochs=self.learner.n_epochs)
+        self._beat()
+
+    def after_batch(self) -> None:
+        """A sign of life, if it is time for one."""
+        if self._clock() - self._last_beat >= SECONDS_PER_HEARTBEAT:
+            self._beat()
+
+    def after_epoch(self) -> None:
+        """One row and one event."""
+        self._n_done = self.learner.epoch + 1
+        append_row(self.layout.metrics, self.learner.row)
+        append_event(self.layout.events, "epoch", **self.learner.row)
+        self._beat()
+
+    def after_fit(self) -> None:
+        """Say how it ended."""
+        state, event = self._outcome()
+        failure = self.learner.failure
+        why = {} if failure is None else {"error": type(failure).__name__, "what": str(failure).partition("\n")[0]}
+        append_event(self.layout.events, event, epoch=self._n_done, **why)
+        self._beat(state)
+
+    def _outcome(self) -> tuple[str, str]:
+        if self.learner.stop or isinstance(self.learner.failure, KeyboardInterrupt):
+            return "interrupted", "interrupt"
+        return ("done", "end") if self.learner.failure is None else ("failed", "failure")
+
+    def _beat(self, state: str = "running") -> None:
+        self._last_beat = self._clock()
+        write_status(self.layout.status, state=state, epoch=self._n_done, n_epochs=self.learner.n_epochs)

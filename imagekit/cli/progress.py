@@ -1,0 +1,97 @@
+"""Progress on stderr: a bar on a terminal, elsewhere a plain line every half minute."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import click
+
+from imagekit.cli.screen import Screen, Settings
+
+SECONDS_PER_LINE = 30.0
+
+
+class Progress:
+    """A count that grows; used as a context manager. Safe to hand to a library as `progress.update` or `.report`."""
+
+    def __init__(self, total: int | None, unit: str, *, screen: Screen, clock: Callable[[], float]) -> None:
+        self.total = total
+        self.unit = unit
+        self.done = 0
+        self._screen = screen
+        self._clock = clock
+        self._start = self._last_line = clock()
+        self._comment = ""
+        self._bar: Any = None if screen.settings.quiet or not _is_terminal() else _bar(total, unit)
+
+    def update(self, n: int = 1) -> None:
+        """Count `n` more."""
+        self.done += n
+        if self._bar is not None:
+            self._bar.update(n)
+        elif not self._screen.settings.quiet and self._clock() - self._last_line >= SECONDS_PER_LINE:
+            self._last_line = self._clock()
+            self._screen.note(self._line())
+
+    def report(self, done: int, total: int) -> None:
+        """Say where the work stands: `done` of `total`; for a library that counts itself."""
+        self.total = total
+        if self._bar is not None and self._bar.total != total:
+            self._bar.total = total
+            self._bar.refresh()
+        self.update(done - self.done)
+
+    def comment(self, text: str) -> None:
+        """Show a few words behind the count, such as how many were quarantined."""
+        self._comment = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _line(self) -> str:
+        rate = self.done / max(self._clock() - self._start, 1e-9)
+        of_total = f" of {self.total:,}" if self.total is not None else ""
+        left = f", {max(0, self.total - self.done) / rate:.0f} s left" if self.total and rate > 0 else ""
+        return f"{self.done:,}{of_total} {self.unit}, {rate:,.1f}/s{left}" + (
+            f", {self._comment}" * bool(self._comment)
+        )
+
+
+def progress(
+    total: int | None, unit: str, quiet: bool | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Progress:
+    """Start a progress display for `total` things called `unit` ("images"); None while the total is unknown.
+
+    quiet: None takes what the running command was told.
+    """
+    context = click.get_current_context(silent=True)
+    screen = context.find_object(Screen) if context else None
+    screen = screen or Screen(Settings())
+    if quiet is not None and quiet != screen.settings.quiet:
+        screen = Screen(Settings(quiet=quiet))
+    return Progress(total, unit, screen=screen, clock=clock)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _bar(total: int | None, unit: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=f" {unit}", file=sys.stderr, disable=None, dynamic_ncols=True, leave=False)

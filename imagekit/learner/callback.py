@@ -1,0 +1,47 @@
+"""What every callback is: methods named like events, an `_order`, and a view of its learner."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from imagekit.errors import ConfigError, did_you_mean
+from imagekit.learner.events import EVENTS
+
+
+class Callback:
+    """An object that acts at moments of the loop: a method named like an event runs at that event.
+
+    Callbacks run by `_order`, equals in the order they were added. Orders in use: -20 timing, -10 train or eval mode,
+    -5 device, 1 schedules, 2 batch transforms, 10 metrics, 40 the guard against NaN, 50 records, 60 checkpoints,
+    99 mixed precision, 100 progress.
+
+    Reading `self.model` reads the learner's `model`; writing must say `self.learner.model = ...`, so that a write is
+    never lost in a callback. A method whose name looks like an event and is none is refused when the class is made.
+    """
+
+    _order: ClassVar[int] = 0
+    learner: Any = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            if name.startswith(("begin_", "after_")) and name not in EVENTS:
+                raise ConfigError(
+                    f'{cls.__name__} has a method "{name}", which is no event',
+                    where=f"{cls.__module__}.{cls.__qualname__}.{name}",
+                    fix=did_you_mean(name, EVENTS),
+                )
+
+    @property
+    def name(self) -> str:
+        """The class name in snake case, without "Callback": TrainEvalCallback is train_eval."""
+        stem = re.sub(r"Callback$", "", type(self).__name__) or type(self).__name__
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
+
+    def __getattr__(self, name: str) -> Any:
+        # called only for what the callback itself lacks; private names are never the learner's, which also
+        # keeps copy and pickle from asking a learner that is not there yet
+        if name.startswith("_") or self.learner is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.learner, name)

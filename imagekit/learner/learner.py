@@ -1,0 +1,271 @@
+"""The training loop, whole: fit > all_epochs > all_batches > one_batch.
+
+The loop knows no metric, device, schedule or progress bar; each is a callback. events.py says what a cancel skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from imagekit.errors import CheckpointError, ConfigError, TrainingError
+from imagekit.learner.callback import Callback
+from imagekit.learner.events import EVENTS, CancelBatchException, CancelEpochException, CancelTrainException
+from imagekit.learner.train_eval import TrainEvalCallback
+
+C = TypeVar("C", bound=Callback)
+
+
+class Batches(Protocol):
+    """Batches (x, y, ...) that can be gone through once an epoch and counted beforehand."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+
+
+class DataLoaders(Protocol):
+    """What a Learner learns from; `valid` may be empty."""
+
+    @property
+    def train(self) -> Batches: ...
+    @property
+    def valid(self) -> Batches: ...
+
+
+def all_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of `model` as one group: the splitter of a Learner that is told no other."""
+    return list(model.parameters())
+
+
+class Learner:
+    """A model, its data, its loss and its optimizer, and the loop that joins them.
+
+    Told: model, dls, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at the
+    first fit; later fits keep it and its state unless told `reset_opt=True`.
+
+    While fitting:
+    n_epochs    epochs in all                       epoch      the current one, from 0
+    in_train    training, not validation            dl         the batches of this phase
+    n_batches   batches in this phase               i_batch    the current one, from 0
+    n_iter      optimizer steps done                position   epochs done / n_epochs, a float in 0..1
+    batch       all parts of the batch              xb, yb     its first two parts, which callbacks may replace
+    pred, loss  of this batch; tensors              row        what callbacks measured in this epoch, by name
+    stop        set it to True, from a signal handler say, to end after this batch as a cancelled training
+    failure     the exception that ended the fit, else None
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dls: DataLoaders,
+        *,
+        loss_func: Callable[[Any, Any], Tensor],
+        opt_func: Callable[..., torch.optim.Optimizer],
+        lr: float,
+        callbacks: Iterable[Callback] = (),
+        splitter: Callable[[nn.Module], Any] = all_parameters,
+    ) -> None:
+        self.model, self.dls, self.loss_func = model, dls, loss_func
+        self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
+        self.opt: torch.optim.Optimizer | None = None
+        self.n_epochs = self.epoch = self.n_batches = self.i_batch = self.n_iter = 0
+        self.dl, self.in_train, self.stop = dls.train, False, False
+        self.batch: Any = None
+        self.xb: Any = None
+        self.yb: Any = None
+        self.pred: Any = None
+        self.loss: Any = None
+        self.row: dict[str, Any] = {}
+        self.failure: BaseException | None = None
+        self.callbacks: list[Callback] = []
+        self._handlers: dict[str, list[Callable[[], object]]] = {}
+        given = list(callbacks)
+        has_mode = any(isinstance(callback, TrainEvalCallback) for callback in given)
+        self.add_callbacks(given if has_mode else [TrainEvalCallback(), *given])
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, n_epochs: int, callbacks: Iterable[Callback] = (), *, reset_opt: bool = False, first_epoch: int = 0
+    ) -> None:
+        """Train up to `n_epochs` epochs, validating after each; `callbacks` are there for this fit only.
+
+        first_epoch: epochs that an earlier, interrupted fit did; the position counts them as done.
+        Raises ConfigError for numbers that cannot be, TrainingError if the training data has no batch.
+        """
+        with self._added(callbacks):
+            self._prepare(n_epochs, first_epoch, reset_opt)
+            try:
+                self("begin_fit")
+                self.all_epochs(first_epoch)
+            except CancelTrainException:
+                self("after_cancel_train")
+            except BaseException as error:
+                self.failure = error
+                raise
+            finally:
+                self("after_fit")
+
+    def all_epochs(self, first_epoch: int) -> None:
+        """Each epoch: all training batches, all validation batches without gradients."""
+        for epoch in range(first_epoch, self.n_epochs):
+            self.epoch, self.row = epoch, {}
+            self.in_train, self.dl = True, self.dls.train
+            self.all_batches("begin_epoch")
+            self.in_train, self.dl = False, self.dls.valid
+            with torch.no_grad():
+                self.all_batches("begin_validate")
+            self("after_epoch")
+
+    def all_batches(self, begin: str) -> None:
+        """Every batch of this phase, after the event `begin`."""
+        self.i_batch, self.n_batches = 0, len(self.dl)
+        try:
+            self(begin)
+            for self.i_batch, self.batch in enumerate(self.dl):
+                self.one_batch()
+                if self.stop:
+                    raise CancelTrainException
+        except CancelEpochException:
+            self("after_cancel_epoch")
+
+    def one_batch(self) -> None:
+        """Forward and loss; in training backward and step as well. Nothing here waits for the device."""
+        try:
+            self.xb, self.yb = self.batch[0], self.batch[1]
+            self("begin_batch")
+            self.pred = self.model(self.xb)
+            self("after_pred")
+            self.loss = self.loss_func(self.pred, self.yb)
+            self("after_loss")
+            if not self.in_train:
+                return
+            self.loss.backward()
+            self("after_backward")
+            self._optimizer().step()
+            self("after_step")
+            self._optimizer().zero_grad()
+            self.n_iter += 1
+        except CancelBatchException:
+            self("after_cancel_batch")
+        finally:
+            self("after_batch")
+
+    def __call__(self, event: str) -> None:
+        """Run what the callbacks have for `event`, by `_order`."""
+        for handler in self._handlers[event]:
+            handler()
+
+    # -- around it ----------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> float:
+        """Epochs done over epochs in all, a float in 0..1; a function of epoch and batch alone, so a resumed fit agrees."""
+        if not self.n_epochs:
+            return 0.0
+        done = self.i_batch / self.n_batches if self.in_train and self.n_batches else float(not self.in_train)
+        return (self.epoch + done) / self.n_epochs
+
+    def add_callbacks(self, callbacks: Iterable[Callback]) -> None:
+        """Add callbacks and let each see this learner. Raises ConfigError for what is not a Callback object."""
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise ConfigError(
+                    f"{callback!r} is not a callback",
+                    where="Learner: callbacks",
+                    fix="hand in objects of a class derived from Callback, ParamScheduler(...) say",
+                )
+            callback.learner = self
+            self.callbacks.append(callback)
+        self._bind()
+
+    def remove_callbacks(self, callbacks: Iterable[Callback]) -> None:
+        """Take these very objects away again; one that is not here is passed over."""
+        gone = {id(callback) for callback in callbacks}
+        self.callbacks = [callback for callback in self.callbacks if id(callback) not in gone]
+        self._bind()
+
+    def find(self, kind: type[C]) -> C | None:
+        """The first callback of this class, or None."""
+        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
+
+    def make_opt(self) -> torch.optim.Optimizer:
+        """Make the optimizer anew, with empty state, and return it; `fit` does this at its first call."""
+        self.opt = self.opt_func(self.splitter(self.model), lr=self.lr)
+        return self.opt
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs of the loop: `model`, `optimizer` (None before the first fit), `epochs_done`, `n_iter`.
+
+        `epochs_done` counts whole epochs: at after_epoch the current one is among them.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.opt.state_dict() if self.opt is not None else None,
+            "epochs_done": self.epoch + (not self.in_train),
+            "n_iter": self.n_iter,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> int:
+        """Take up the state that `state_dict` gave; returns `epochs_done`, to be handed to `fit(first_epoch=...)`.
+
+        Raises CheckpointError if it is the state of another model or optimizer.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            if state["optimizer"] is not None:
+                (self.opt or self.make_opt()).load_state_dict(state["optimizer"])
+            return int(state["epochs_done"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"the saved state does not fit this model or optimizer: {_first_line(error)}",
+                where="Learner.load_state_dict",
+                fix="build the learner with the configuration that the run was trained with",
+            ) from error
+
+    def _prepare(self, n_epochs: int, first_epoch: int, reset_opt: bool) -> None:
+        if not 0 <= first_epoch <= n_epochs:
+            raise ConfigError(
+                f"n_epochs is {n_epochs} and first_epoch is {first_epoch}",
+                where="Learner.fit",
+                fix="ask for 0 <= first_epoch <= n_epochs",
+            )
+        if not len(self.dls.train):
+            raise TrainingError(
+                "the training data has no batch",
+                where="Learner.fit: dls.train",
+                fix="check that the train split has images, and that no incomplete batch was dropped",
+            )
+        if reset_opt or self.opt is None:
+            self.make_opt()
+        self._optimizer().zero_grad()  # a cancelled fit leaves gradients behind; they are not this fit's
+        self.n_epochs, self.epoch, self.i_batch = n_epochs, first_epoch, 0
+        self.n_iter = first_epoch * len(self.dls.train)
+        self.in_train, self.stop, self.failure, self.row = True, False, None, {}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return self.opt if self.opt is not None else self.make_opt()
+
+    @contextmanager
+    def _added(self, callbacks: Iterable[Callback]) -> Iterator[None]:
+        added: Sequence[Callback] = list(callbacks)
+        try:
+            self.add_callbacks(added)
+            yield
+        finally:
+            self.remove_callbacks(added)
+
+    def _bind(self) -> None:
+        ordered = sorted(self.callbacks, key=lambda callback: callback._order)
+        self._handlers = {
+            event: [getattr(callback, event) for callback in ordered if hasattr(type(callback), event)]
+            for event in EVENTS
+        }
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])

@@ -1,0 +1,70 @@
+"""Metrics, and their averages over images of batches of unequal size. B batch, K classes.
+
+Nothing here waits for the device until `AvgStats.means` is asked, once an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from imagekit.errors import ConfigError
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+def accuracy(pred_BK: Tensor, target_B: Tensor) -> Tensor:
+    """The share of the batch whose largest logit is at the target; a tensor without axes."""
+    return _mean(pred_BK.argmax(dim=1) == target_B)
+
+
+def top_k(k: int) -> Metric:
+    """The metric: the share of the batch with the target among the `k` largest logits (all of them if K is less)."""
+    if k < 1:
+        raise ConfigError(f"k is {k}, must be at least 1", where="top_k", fix="ask for top_k(5), say")
+
+    def top_k_accuracy(pred_BK: Tensor, target_B: Tensor) -> Tensor:
+        best = pred_BK.topk(min(k, pred_BK.shape[1]), dim=1).indices
+        return _mean((best == target_B[:, None]).any(dim=1))
+
+    return top_k_accuracy
+
+
+class AvgStats:
+    """Mean loss and metrics over all images seen since the last reset: sum(value * batch size) / sum(batch size)."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self.metrics = dict(metrics)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.n_images = 0
+        self._totals: Tensor | None = None
+
+    def accumulate(self, pred: Tensor, target: Tensor, loss: Tensor) -> None:
+        """Add one batch; loss is its mean. Sums stay on the device."""
+        n = len(target)
+        values = [loss.detach(), *(metric(pred.detach(), target) for metric in self.metrics.values())]
+        wide = _wide(loss.device)
+        added = torch.stack([value.to(wide) for value in values]) * n
+        self._totals = added if self._totals is None else self._totals + added
+        self.n_images += n
+
+    def means(self) -> dict[str, float | None]:
+        """`loss` and each metric by name; None for each if no image was seen. Waits for the device."""
+        names = ["loss", *self.metrics]
+        if self._totals is None or not self.n_images:
+            return dict.fromkeys(names)
+        return {name: total / self.n_images for name, total in zip(names, self._totals.tolist(), strict=True)}
+
+
+def _mean(hits_B: Tensor) -> Tensor:
+    return hits_B.to(_wide(hits_B.device)).mean()
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    # doubles keep a mean times a batch size exact to the image count; Apple's devices have none
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,0 +1,112 @@
+"""Read a manifest: metadata first, every column checked before use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagekit.errors import ManifestError, did_you_mean
+from imagekit.files.names import to_path
+from imagekit.manifest.digest import rows_sha256
+from imagekit.manifest.schema import COLUMNS, METADATA_KEY, REBUILD, Metadata
+
+# thrift limits: a file of kilobytes must not ask for gigabytes while its footer is parsed
+THRIFT_BYTES, THRIFT_ITEMS = 100_000_000, 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A manifest in memory: its path, what it says of itself, and its rows as Arrow columns."""
+
+    path: Path
+    metadata: Metadata
+    table: pa.Table
+
+    @property
+    def root(self) -> Path:
+        """The folder that `file_name` is relative to."""
+        return self.path.parent / self.metadata.root
+
+    @property
+    def vocab(self) -> tuple[str, ...]:
+        """The ordered class list."""
+        return self.metadata.vocab
+
+    def rows(self, split: str) -> pa.Table:
+        """The rows of one split, in file order. Raises ManifestError when it has none."""
+        chosen = self.table.filter(pc.equal(self.table["split"].cast(pa.string()), split))
+        if chosen.num_rows == 0:
+            known = pc.unique(self.table["split"].cast(pa.string())).to_pylist()
+            raise ManifestError(f"no row has split {split}", where=str(self.path), fix=did_you_mean(split, known))
+        return chosen
+
+    def raw_names(self, rows: pa.Table) -> pa.LargeBinaryArray:
+        """Relative names of rows as raw bytes, as the file system has them."""
+        shown = rows["file_name"].cast(pa.large_binary())
+        raw = rows["file_name_bytes"].cast(pa.large_binary())
+        return pa.array(pc.coalesce(raw, shown).combine_chunks(), pa.large_binary())
+
+    def missing_files(self, *, root: Path | None = None, sample: int | None = None) -> list[str]:
+        """Names of rows (the first, last and evenly spread ones if `sample` is given) whose file is not there."""
+        step = max(1, self.table.num_rows // sample) if sample else 1
+        some = self.table.take(pa.array(range(0, self.table.num_rows, step), pa.int64()))
+        pairs = zip(self.raw_names(some).to_pylist(), some["file_name"].to_pylist(), strict=True)
+        return [shown for raw, shown in pairs if not to_path(root or self.root, raw).is_file()]
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    if not path.exists():
+        raise ManifestError("the manifest is not there", where=str(path), fix="build it with imagekit manifest ROOT")
+    try:
+        return pq.ParquetFile(path, thrift_string_size_limit=THRIFT_BYTES, thrift_container_size_limit=THRIFT_ITEMS)
+    except (pa.ArrowException, OSError) as error:
+        words = str(error).splitlines()[0].rstrip(".")
+        raise ManifestError(
+            f"the file is not a readable Parquet file: {words}", where=str(path), fix=REBUILD
+        ) from error
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What a manifest says of itself, without its rows. Raises ManifestError for anything that is not a manifest."""
+    with _open(path) as file:
+        text = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ManifestError("the Parquet file is not a manifest of imagekit", where=str(path), fix=REBUILD)
+    return Metadata.from_json(text, where=str(path))
+
+
+def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
+    """Read and check a manifest.
+
+    check_digest: compare the rows with the digest in the metadata. Raises ManifestError when the file is damaged,
+    newer than this version, lacks a column, has one of another type, or its rows are not those that were written.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    with _open(path) as file:
+        schema = file.schema_arrow
+        for column in COLUMNS:
+            index = schema.get_field_index(column.name)
+            if index < 0:
+                raise ManifestError(f"column {column.name} is missing", where=str(path), fix=REBUILD)
+            if schema.field(index).type != column.type:
+                found = schema.field(index).type
+                raise ManifestError(
+                    f"column {column.name} has type {found}, must be {column.type}", where=str(path), fix=REBUILD
+                )
+        try:
+            table = pa.Table.from_batches(file.iter_batches(), schema=schema)
+        except (pa.ArrowException, OSError) as error:
+            words = str(error).splitlines()[0].rstrip(".")
+            raise ManifestError(f"the rows cannot be read: {words}", where=str(path), fix=REBUILD) from error
+    if check_digest and rows_sha256(table) != metadata.rows_sha256:
+        raise ManifestError(
+            "the rows are not those that were written: their digest differs from the metadata's",
+            where=str(path),
+            fix=REBUILD,
+        )
+    return Manifest(path=path, metadata=metadata, table=table)

@@ -1,0 +1,99 @@
+"""The manifest's columns and the JSON in its schema metadata, version 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from imagekit.errors import ManifestError
+
+FORMAT_VERSION = 1
+METADATA_KEY = b"imagekit"
+ROW_GROUP_ROWS = 65_536
+SPLITS = ("train", "valid", "test", "unsup")
+
+COLUMNS = pa.schema(
+    [
+        ("file_name", pa.string()),
+        ("file_name_bytes", pa.binary()),
+        ("split", pa.dictionary(pa.int8(), pa.string())),
+        ("fold", pa.int8()),
+        ("label", pa.string()),
+        ("target", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("n_frames", pa.int32()),
+        ("exif_orientation", pa.int8()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.binary(32)),
+        ("dhash", pa.uint64()),
+        ("group", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChannelStats:
+    """Mean and standard deviation per channel (R, G, B) over all pixels of the train images, in 0..1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    n_images: int
+    n_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    """What the manifest says of itself. `root` is relative to the manifest's own folder."""
+
+    root: str
+    vocab: tuple[str, ...]
+    class_names: tuple[str, ...]
+    processors: tuple[Mapping[str, Any], ...]
+    stats: ChannelStats | None
+    label_rule: str
+    split_rule: str
+    salt: str
+    seed: int
+    counts: Mapping[str, Any]
+    rows_sha256: str
+    recipe: Mapping[str, Any] | None = field(default=None)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: keys sorted, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes, *, where: str) -> Metadata:
+        """Read it back. Raises ManifestError for a newer version, missing keys or broken JSON."""
+        try:
+            content = json.loads(text)
+            version = content["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestError(
+                f"the manifest's metadata cannot be read: {error!r}", where=where, fix=REBUILD
+            ) from error
+        if not isinstance(version, int) or version > FORMAT_VERSION or version < 1:
+            raise ManifestError(
+                f"the manifest has format_version {version!r}, this imagekit reads up to {FORMAT_VERSION}",
+                where=where,
+                fix="update imagekit, or build the manifest again with this version",
+            )
+        try:
+            stats = content["stats"]
+            if stats is not None:
+                content["stats"] = ChannelStats(**{**stats, "mean": tuple(stats["mean"]), "std": tuple(stats["std"])})
+            lists = {key: tuple(content[key]) for key in ("vocab", "class_names", "processors")}
+            return cls(**{**content, **lists})
+        except (KeyError, TypeError) as error:
+            raise ManifestError(f"the manifest's metadata is incomplete: {error}", where=where, fix=REBUILD) from error
+
+
+REBUILD = "build it again with imagekit manifest, or restore it from a copy"

@@ -1,0 +1,1 @@
+"""Schedules of a hyper-parameter over training, and optimizers by name."""

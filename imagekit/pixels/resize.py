@@ -1,0 +1,156 @@
+"""Resizing: Pillow's filters, and torch's uint8 antialiased kernel beside them.
+
+Both are antialiased: a filter grows with the reduction, so texture is averaged, not skipped. For bilinear and bicubic
+they agree within 1 of 255, except where a bicubic overshoot beyond black or white is cut off between the horizontal and
+the vertical pass: Pillow 13 chooses the cheaper order of the two, torch always begins with the rows.
+Without a box the torch kernel works on channels-last bytes as they lie, the fastest way; with one, see `resample`.
+
+H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from imagekit.errors import ShapeError, UsageError, did_you_mean
+from imagekit.pixels.rgb import require_rgb
+
+if TYPE_CHECKING:
+    import torch
+
+    Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+FILTERS: Mapping[str, Image.Resampling] = MappingProxyType(
+    {
+        "nearest": Image.Resampling.NEAREST,
+        "box": Image.Resampling.BOX,
+        "bilinear": Image.Resampling.BILINEAR,
+        "hamming": Image.Resampling.HAMMING,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+    }
+)
+TORCH_FILTERS = ("bilinear", "bicubic")
+BACKENDS = ("pillow", "torch")
+
+Box = tuple[float, float, float, float]
+
+
+def resize(
+    image: Image.Image,
+    size: tuple[int, int],
+    *,
+    filter: str = "bicubic",
+    box: Box | None = None,
+    backend: str = "pillow",
+) -> Image.Image:
+    """The RGB image, or the box of it, at `size`; crop and resize are one step, with one interpolation.
+
+    size: (width, height) in pixels. box: (left, top, right, bottom) in pixels of the image, fractions allowed; pixels
+    just outside it take part where the filter reaches them, as in Pillow. The result carries no metadata.
+    Errors: ShapeError for a mode other than RGB, an empty size, a box that is empty or outside; UsageError for an
+    unknown filter or backend.
+    """
+    require_rgb(image, where="resize: image")
+    _check_choice("backend", backend, BACKENDS)
+    _check_choice("filter", filter, FILTERS if backend == "pillow" else TORCH_FILTERS)
+    _check_size(size)
+    _check_box(box, image.size)
+    if backend == "torch":
+        return Image.fromarray(resize_hwc(np.array(image), size, filter=filter, box=box))
+    resized = image.resize(size, FILTERS[filter], box=box)
+    resized.info = {}
+    return resized
+
+
+def resize_hwc(image_HWC: Array, size: tuple[int, int], *, filter: str = "bicubic", box: Box | None = None) -> Array:
+    """As `resize` with the torch backend, from uint8 array to uint8 array of the same kind: numpy or a CPU tensor.
+
+    image_HWC: uint8, any C; size: (width, height); filter: bilinear or bicubic. Returns [height, width, C], contiguous.
+    Where the crop has whole-pixel edges and its surroundings may be ignored, slice first: the kernel without a box is
+    faster. Errors: as resize; ShapeError for another dtype or rank.
+    """
+    import torch
+
+    from imagekit.pixels.resample import resample_box
+
+    _check_array(image_HWC)
+    _check_choice("filter", filter, TORCH_FILTERS)
+    _check_size(size)
+    height, width = image_HWC.shape[:2]
+    _check_box(box, (width, height))
+    pixels_HWC = _as_tensor(image_HWC)
+    if box is None or tuple(box) == (0, 0, width, height):
+        x_1CHW = pixels_HWC.permute(2, 0, 1)[None]  # channels last as it lies: 30 us for 160 -> 128 px, contiguous 56
+        y_1CHW = torch.nn.functional.interpolate(x_1CHW, size=size[::-1], mode=filter, antialias=True)
+        resized_HWC = y_1CHW[0].permute(1, 2, 0).contiguous()
+    else:
+        resized_HWC = resample_box(pixels_HWC, size, filter=filter, box=box)
+    result: Array = _like(image_HWC, resized_HWC)
+    return result
+
+
+def shortest_side_size(size: tuple[int, int], side_px: int) -> tuple[int, int]:
+    """(width, height) with the shortest side at `side_px` and the same aspect; the longest is rounded, half up.
+
+    Never enlarges: a size whose shortest side is `side_px` or less comes back as it is. Errors: ShapeError if either is
+    less than 1.
+    """
+    _check_size(size)
+    if side_px < 1:
+        raise ShapeError(f"side_px is {side_px}, must be at least 1", where="shortest_side_size: side_px")
+    shortest = min(size)
+    if shortest <= side_px:
+        return size
+    width, height = ((2 * side * side_px + shortest) // (2 * shortest) for side in size)
+    return width, height
+
+
+def _like(image_HWC: np.ndarray | torch.Tensor, resized_HWC: torch.Tensor) -> Any:
+    return resized_HWC.numpy() if isinstance(image_HWC, np.ndarray) else resized_HWC
+
+
+def _as_tensor(image_HWC: np.ndarray | torch.Tensor) -> torch.Tensor:
+    import torch
+
+    if isinstance(image_HWC, np.ndarray):
+        # A tensor cannot stand for memory that must not be written, such as Pillow's.
+        return torch.from_numpy(image_HWC if image_HWC.flags.writeable else image_HWC.copy())
+    return image_HWC
+
+
+def _check_choice(key: str, value: str, known: Mapping[str, object] | tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f'{key} is "{value}"', where=f"resize: {key}", fix=did_you_mean(value, known))
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if min(size) < 1:
+        raise ShapeError(
+            f"the size is {size[0]} x {size[1]}, both sides must be at least 1 pixel", where="resize: size"
+        )
+
+
+def _check_box(box: Box | None, size: tuple[int, int]) -> None:
+    if box is None:
+        return
+    left, top, right, bottom = box
+    if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
+        raise ShapeError(
+            f"the box is {tuple(box)}, the image {size[0]} x {size[1]} pixels",
+            where="resize: box",
+            fix="left < right and top < bottom, all inside the image",
+        )
+
+
+def _check_array(image_HWC: np.ndarray | torch.Tensor) -> None:
+    if image_HWC.ndim != 3 or str(image_HWC.dtype).removeprefix("torch.") != "uint8":
+        shape = tuple(image_HWC.shape)
+        raise ShapeError(
+            f"the array is {image_HWC.dtype} of shape {shape}, must be uint8 [H, W, C]", where="resize_hwc: image_HWC"
+        )

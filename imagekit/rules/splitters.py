@@ -1,0 +1,180 @@
+"""From the names of the rows to the split of each: train, valid, test or unsup.
+
+Every splitter raises SplitError rather than leave a split empty that was asked for: a validation folder called `val`
+where `valid` was expected must not end in a training run that validates on nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from imagekit.errors import SplitError, did_you_mean
+
+Splitter = Callable[[Sequence[str]], list[str]]
+
+SPLIT_SYNONYMS = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+    "unsup": "unsup",
+    "unsupervised": "unsup",
+    "unlabeled": "unsup",
+    "unlabelled": "unsup",
+}
+_SPECS = ("folders", "hash:V[,T]", "random:V[,T]")
+_FIX_FOLDERS = "use --split random:0.2 or hash:0.2, or name the folders train and valid (or val)"
+
+
+def folder_splits(file_names: Sequence[str]) -> list[str]:
+    """The split that the first folder of each name stands for, by SPLIT_SYNONYMS; case does not matter.
+
+    file_names: relative, POSIX. A deeper folder never counts: "train/test/1.jpg" is train. Raises SplitError for files
+    outside any folder, for a first folder that names no split, and when train or valid would be empty.
+    """
+    at_root = [name for name in file_names if "/" not in name]
+    if at_root:
+        raise SplitError(
+            f"{_files(len(at_root))} directly in the root, outside any split folder: {_listed(at_root, limit=3)}",
+            where="--split folders",
+            fix=_FIX_FOLDERS,
+        )
+    firsts = [name[: name.index("/")] for name in file_names]
+    n_files = Counter(firsts)
+    split_of = {first: SPLIT_SYNONYMS.get(first.lower()) for first in n_files}
+    unknown = sorted(first for first, split in split_of.items() if split is None)
+    if unknown:
+        raise SplitError(
+            f"no split is known for the folders {_listed(unknown)}; found: {_counted(n_files)}",
+            where="--split folders",
+            fix=_FIX_FOLDERS,
+        )
+    known = {first: split for first, split in split_of.items() if split is not None}
+    for needed in ("train", "valid"):
+        if needed not in known.values():
+            found = f"folders found: {_counted(n_files)}" if n_files else "there are no files"
+            what = f"{needed} would be empty; {found}"
+            raise SplitError(what, where="--split folders", fix=_FIX_FOLDERS)
+    return [known[first] for first in firsts]
+
+
+def random_splits(file_names: Sequence[str], *, valid: float, test: float = 0.0, seed: int) -> list[str]:
+    """A seeded split with exact counts, whatever the order of the input.
+
+    The rows are ranked by sha256 of seed, NUL and name. The first round(valid * n) are valid, the next round(test * n)
+    test (Python's round: a half goes to the even neighbour), the rest train. Adding rows can move others; use
+    `hash_splits` where that must not be. Raises SplitError for fractions that cannot be, a name that comes twice, and
+    when a split that was asked for would be empty.
+    """
+    _check_fractions(valid, test)
+    if len(set(file_names)) != len(file_names):
+        twice = next(name for name, n in Counter(file_names).items() if n > 1)
+        raise SplitError(f"{twice} is listed more than once", where="--split random", fix="list every row once")
+    n_rows = len(file_names)
+    n_valid, n_test = round(valid * n_rows), round(test * n_rows)
+    prefix = _bytes(f"{seed}\0")
+    digests = [hashlib.sha256(prefix + _bytes(name)).digest() for name in file_names]
+    ranked = sorted(range(n_rows), key=digests.__getitem__)
+    splits = ["train"] * n_rows
+    for i in ranked[:n_valid]:
+        splits[i] = "valid"
+    for i in ranked[n_valid : n_valid + n_test]:
+        splits[i] = "test"
+    _check_filled(splits, valid=valid, test=test, where="--split random")
+    return splits
+
+
+def hash_splits(keys: Sequence[str], *, valid: float, test: float = 0.0, salt: str) -> list[str]:
+    """A split without history: a row's split depends on its key and the salt alone, so no row moves when others come.
+
+    The first 53 bits of sha256 of salt, NUL and key are a fraction in [0, 1): below `valid` the row is valid, below
+    `valid + test` test, else train. The ratio is met in expectation only. Raises SplitError for fractions that cannot
+    be, and when a split that was asked for would be empty.
+    """
+    _check_fractions(valid, test)
+    prefix = _bytes(f"{salt}\0")
+    splits = [_hash_split(prefix + _bytes(key), valid=valid, test=test) for key in keys]
+    _check_filled(splits, valid=valid, test=test, where="--split hash")
+    return splits
+
+
+def make_splitter(spec: str, *, seed: int) -> Splitter:
+    """The splitter that `--split` names: "folders", "random:V[,T]" or "hash:V[,T]", whose salt is the seed as text.
+
+    V and T are the fractions of valid and test. Raises SplitError at once for a spelling that cannot be.
+    """
+    if spec == "folders":
+        return folder_splits
+    kind, colon, fractions = spec.partition(":")
+    if not colon or kind not in ("random", "hash"):
+        raise SplitError(f'the split rule "{spec}" is not known', where="--split", fix=did_you_mean(spec, _SPECS))
+    valid, test = _parse_fractions(spec, fractions)
+    if kind == "random":
+        return lambda names: random_splits(names, valid=valid, test=test, seed=seed)
+    return lambda names: hash_splits(names, valid=valid, test=test, salt=str(seed))
+
+
+def _hash_split(salted_key: bytes, *, valid: float, test: float) -> str:
+    # 53 bits, not 64: a float holds them exactly, so the fraction never rounds up to 1
+    fraction = (int.from_bytes(hashlib.sha256(salted_key).digest()[:8], "big") >> 11) * 2.0**-53
+    if fraction < valid:
+        return "valid"
+    return "test" if fraction < valid + test else "train"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # a name that is not UTF-8 still has a rank
+
+
+def _parse_fractions(spec: str, text: str) -> tuple[float, float]:
+    try:
+        valid, test = [float(part) for part in (text if "," in text else f"{text},0").split(",")]
+    except ValueError:
+        kind = spec.partition(":")[0]
+        raise SplitError(
+            f'the split rule "{spec}" must be {kind}:V or {kind}:V,T with V and T numbers',
+            where="--split",
+            fix=f"write {kind}:0.2 for a fifth as valid, {kind}:0.2,0.1 for a tenth as test, too",
+        ) from None
+    _check_fractions(valid, test)
+    return valid, test
+
+
+def _check_fractions(valid: float, test: float) -> None:
+    # written so that NaN fails, too; a test of 0 means no test split
+    if not (0.0 < valid < 1.0 and 0.0 <= test < 1.0 and valid + test < 1.0):
+        raise SplitError(
+            f"the fractions are {valid:g} for valid and {test:g} for test, which leaves no train or no valid",
+            where="--split",
+            fix="give fractions above 0 that add up to less than 1, such as 0.2 or 0.2,0.1",
+        )
+
+
+def _check_filled(splits: Sequence[str], *, valid: float, test: float, where: str) -> None:
+    n_rows = Counter(splits)
+    for needed in ("train", "valid", "test") if test else ("train", "valid"):
+        if not n_rows[needed]:
+            found = f"found: {_counted(n_rows)}" if n_rows else "there are no rows"
+            raise SplitError(
+                f"{needed} would be empty with fractions {valid:g} for valid and {test:g} for test; {found}",
+                where=where,
+                fix="add images, or change the fractions",
+            )
+
+
+def _files(n: int) -> str:
+    return "1 file lies" if n == 1 else f"{n} files lie"
+
+
+def _listed(names: Sequence[str], *, limit: int = 10) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+
+
+def _counted(n_of: Mapping[str, int]) -> str:
+    return _listed([f"{name} ({n_of[name]})" for name in sorted(n_of)])

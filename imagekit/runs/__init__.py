@@ -1,0 +1,1 @@
+"""The run directory: its file names, its records, its checkpoints and its status."""

@@ -1,0 +1,1 @@
+"""Subset folders: plan what to take from a source, build it, leave a receipt."""

@@ -1,0 +1,244 @@
+"""Build a subset folder: plan, work through the images in worker processes, publish in one step."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from imagekit.engine.pool import collect_facts
+from imagekit.errors import OutputError, SourceError, UsageError
+from imagekit.files.atomic import heal_folder, publish_folder, staging_folder, sync_tree
+from imagekit.files.discover import discover
+from imagekit.files.lock import output_lock
+from imagekit.files.names import display_name, to_path
+from imagekit.recipes.load import find_recipe, load_recipes
+from imagekit.recipes.recipe import Recipe
+from imagekit.rules.outcomes import BadFile, counted, unreadable_folders
+from imagekit.rules.tolerance import Tolerance, exit_code_for
+from imagekit.subset.image import BuildImage
+from imagekit.subset.plan import Plan, plan_subset
+from imagekit.subset.receipt import (
+    FOLDER,
+    STATE,
+    STATE_SCHEMA,
+    Receipt,
+    read_receipt,
+    write_receipt,
+    write_records,
+    write_table,
+)
+from imagekit.subset.rows import bad_files_of, file_rows, outcomes_of, state_rows
+from imagekit.subset.summary import SubsetReport
+from imagekit.subset.uptodate import is_up_to_date, read_built
+
+Progress = Callable[[int, int], object]  # images done, images in all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubsetOptions:
+    """What shapes the result; equal options and recipe give equal bytes."""
+
+    size: int | str = "full"
+    filter: str | None = None
+    format: str | None = None
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size != "full" and (isinstance(self.size, str) or self.size < 1):
+            raise UsageError(
+                f'size is {self.size!r}, must be "full" or at least 1', where="--size", fix="give --size 160, say"
+            )
+
+    @property
+    def size_px(self) -> int | None:
+        """The shortest side in pixels, None for `full`."""
+        return None if self.size == "full" else int(self.size)
+
+    def applied_to(self, recipe: Recipe) -> Recipe:
+        """The recipe with the options given on the command line in place of its own."""
+        rule = recipe.resize
+        return replace(
+            recipe,
+            resize=replace(
+                rule,
+                filter=self.filter or rule.filter,
+                format=self.format or rule.format,
+                quality=rule.quality if self.quality is None else self.quality,
+            ),
+        )
+
+
+def make_subset(
+    recipe: Recipe | str,
+    source: Path | str,
+    *,
+    output: Path | str,
+    recipes: Path | None = None,
+    options: SubsetOptions | None = None,
+    n_workers: int | None = None,
+    timeout_s: float = 60.0,
+    max_bad: Tolerance | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> SubsetReport:
+    """Build `output` from `source` by a recipe and return what became of every file.
+
+    recipe: a Recipe or the name of one; recipes: a TOML file of more. progress: called with how many images are done
+    and how many there are. dry_run: plan only, nothing is written.
+    Raises RecipeError, SourceError, OutputError (exit 2), TooManyBadError, DiskFullError (1), LockedError (4).
+    """
+    begun, options = time.monotonic(), options or SubsetOptions()
+    source, output = Path(source), Path(output)
+    chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe, load_recipes(recipes))
+    chosen = options.applied_to(chosen)
+    _check_apart(source, output)
+    discovery = discover(source)
+    if len(discovery) == 0:
+        found = len(discovery.others)
+        raise SourceError(
+            "the folder holds no images" + (f", only {found:,} other files" if found else ""),
+            where=str(source),
+            fix="point at a folder of images; names that begin with a dot are not read",
+        )
+    plan = plan_subset(discovery, chosen, out_format="bytes" if options.size_px is None else chosen.resize.format)
+    build = _Build(
+        plan=plan,
+        recipe=chosen,
+        source=source,
+        output=output,
+        options=options,
+        begun=begun,
+        unreadable=tuple(unreadable_folders(discovery.unreadable)),
+    )
+    if dry_run:
+        return build.report([], state="planned")
+    with output_lock(output):
+        heal_folder(output)
+        if output.exists() and not overwrite:
+            _require_same_options(output, build)
+            if is_up_to_date(output, source, plan):
+                return build.report_again()
+        elif output.exists():
+            read_receipt(output)  # refuses a folder that is not ours
+        return build.run(n_workers=n_workers, timeout_s=timeout_s, max_bad=max_bad, progress=progress)
+
+
+def _check_apart(source: Path, output: Path) -> None:
+    """Refuse an output inside the source or the other way round, by real path."""
+    real_source, real_output = source.resolve(), output.resolve()
+    if real_output == real_source or real_source in real_output.parents or real_output in real_source.parents:
+        inside = "lies inside" if real_source in real_output.parents else "holds"
+        relation = "is" if real_output == real_source else inside
+        raise OutputError(
+            f"the output {relation} the source",
+            where=f"{output} -> {real_output}",
+            fix="give -o a folder outside the source",
+        )
+
+
+def _require_same_options(output: Path, build: _Build) -> None:
+    """The folder must be ours and of the same recipe and options; else exit 2."""
+    receipt = read_receipt(output)
+    wanted = build.identity()
+    different = [key for key, value in wanted.items() if getattr(receipt, key) != value]
+    if different:
+        raise OutputError(
+            f"the output was built with another {' and '.join(different).replace('_sha256', '')}",
+            where=str(output),
+            fix="give another -o, or --overwrite to build it anew",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Build:
+    plan: Plan
+    recipe: Recipe
+    source: Path
+    output: Path
+    options: SubsetOptions
+    begun: float
+    unreadable: tuple[BadFile, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """What decides whether an existing output is the one asked for."""
+        return {"recipe_sha256": self.recipe.sha256(), "options": {"size": self.options.size}}
+
+    def run(
+        self, *, n_workers: int | None, timeout_s: float, max_bad: Tolerance | None, progress: Progress | None
+    ) -> SubsetReport:
+        """Build aside, publish at the end; on any error the staging folder is removed and the old output stays."""
+        staging = staging_folder(self.output)
+        shutil.rmtree(staging, ignore_errors=True)  # left by a kill; what it holds cannot be trusted
+        try:
+            staging.mkdir(parents=True)
+            for folder in sorted({chosen.out_name.rsplit(b"/", 1)[0] for chosen in self.plan.selected}):
+                to_path(staging, folder).mkdir(parents=True, exist_ok=True)
+            task = BuildImage(
+                source=str(self.source), staging=str(staging), size_px=self.options.size_px, rule=self.recipe.resize
+            )
+            items = [(chosen.name, chosen.out_name) for chosen in self.plan.selected]
+            built = collect_facts(task, items, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
+            report = self.report(built, state="built")
+            n_bad = len(report.bad_files)
+            n_total = report.outcomes.selected + n_bad
+            code = exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=str(self.source))
+            self._publish(staging, built)
+            return replace(report, exit_code=code, seconds=time.monotonic() - self.begun)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+    def _publish(self, staging: Path, built: list[dict[str, Any]]) -> None:
+        for chosen, facts in zip(self.plan.selected, built, strict=True):
+            if "reason" in facts:  # a worker that was killed may have left a part of it
+                to_path(staging, chosen.out_name).unlink(missing_ok=True)
+        quarantine = [bad.to_dict() for bad in bad_files_of(self.plan, built, self.unreadable)]
+        digest = write_records(staging, files=file_rows(self.plan, built), quarantine=quarantine)
+        write_table(staging / FOLDER / STATE, state_rows(self.plan, built), STATE_SCHEMA, plan=self.plan.digest())
+        sync_tree(staging)
+        write_receipt(
+            staging,
+            Receipt(
+                recipe=self.recipe.to_dict() | {"name": self.recipe.name},
+                versions={"imagekit": version("imagekit"), "pillow": version("pillow"), "pyarrow": version("pyarrow")},
+                counts=outcomes_of(self.plan, built).to_dict() | {"written": self._written(built)},
+                files_sha256=digest,
+                **self.identity(),
+            ),
+        )
+        publish_folder(staging, self.output)
+
+    def _written(self, built: Iterable[dict[str, Any]]) -> dict[str, int]:
+        """Images written per folder of the subset (train/n01440764, say)."""
+        pairs = zip(self.plan.selected, built, strict=True)
+        kept = [chosen.out_name.rsplit(b"/", 1)[0] for chosen, facts in pairs if "reason" not in facts]
+        return counted(map(display_name, kept))
+
+    def report(self, built: list[dict[str, Any]], *, state: str) -> SubsetReport:
+        """What became of every file; for a dry run nothing is built and nothing quarantined but by name."""
+        facts = built or [{} for _ in self.plan.selected]
+        pairs = zip(self.plan.selected, facts, strict=True)
+        per_split = counted(chosen.split or "no split" for chosen, row in pairs if "reason" not in row)
+        return SubsetReport(
+            state=state,
+            recipe=self.recipe.name,
+            size=self.options.size,
+            output=self.output,
+            outcomes=outcomes_of(self.plan, facts),
+            bad_files=tuple(bad_files_of(self.plan, facts, self.unreadable)),
+            per_split=per_split,
+            n_classes=len({chosen.label for chosen in self.plan.selected}),
+            size_bytes=sum(row.get("out_size_bytes", 0) for row in facts),
+            seconds=time.monotonic() - self.begun,
+        )
+
+    def report_again(self) -> SubsetReport:
+        """The report of an output that is up to date already, read back from its own records."""
+        report = self.report(read_built(self.output, self.plan), state="up to date")
+        return replace(report, exit_code=3 if report.bad_files else 0)
