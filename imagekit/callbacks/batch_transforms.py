@@ -35,8 +35,9 @@ class BatchTransforms(Callback):
 
     def _keys(self, transform: BatchTransform) -> Any:
         if len(self.learner.batch) < 3:
+            n_parts = len(self.learner.batch)
             raise ConfigError(
-                f"{type(transform).__name__} draws at random and needs keys; the batch has {len(self.learner.batch)} parts",
+                f"{type(transform).__name__} draws at random and needs keys; the batch has {n_parts} parts",
                 where="BatchTransforms",
                 fix="use a loader whose batches are (x, y, keys)",
             )

@@ -13,7 +13,7 @@ class MetricsCallback(Callback):
     """Average loss and metrics over the images of an epoch and put them into the learner's `row`.
 
     The row gets `epoch` (from 1), train_loss, train_accuracy (or what the metrics are called), valid_loss,
-    valid_accuracy, lr (of the last parameter group, as last used) and is_best. Values of a phase without images are None.
+    valid_accuracy, lr (of the last parameter group, as last used) and is_best. A phase without images has None.
     The training values are those of the moving model, as the batches went by.
 
     best: the highest valid value of the first metric so far, None before the first; hand in the one of a checkpoint to

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 
 from imagekit.errors import ConfigError
@@ -11,8 +13,8 @@ from imagekit.learner.callback import Callback
 class MixedPrecision(Callback):
     """Run the forward pass and the loss under autocast, with a channels_last model.
 
-    Weights, gradients and optimizer state stay float32. bfloat16 has the range of float32, so no loss is scaled; float16
-    would need that and is refused. Transforms and metrics with a lower `_order` run outside autocast at begin_batch.
+    Weights, gradients and optimizer state stay float32. bfloat16 has the range of float32, so no loss is scaled;
+    float16 would need that and is refused. Autocast starts last at begin_batch, so transforms run outside it.
     """
 
     _order = 99
@@ -25,7 +27,7 @@ class MixedPrecision(Callback):
                 fix="use bfloat16, or leave MixedPrecision out to train in float32",
             )
         self.dtype = dtype
-        self._autocast: torch.autocast | None = None
+        self._autocast = ExitStack()
 
     def begin_fit(self) -> None:
         """Model, and optimizer state that exists already, to channels_last."""
@@ -35,21 +37,15 @@ class MixedPrecision(Callback):
     def begin_batch(self) -> None:
         """Autocast on, on the device where the model is."""
         device = next(self.learner.model.parameters()).device
-        self._autocast = torch.autocast(device.type, dtype=self.dtype)
-        self._autocast.__enter__()
+        self._autocast.enter_context(torch.autocast(device.type, dtype=self.dtype))
 
     def after_loss(self) -> None:
         """Autocast off: the backward pass takes the types of the forward pass by itself."""
-        self._leave()
+        self._autocast.close()
 
     def after_batch(self) -> None:
         """Autocast off, if the batch was left before its loss."""
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._autocast is not None:
-            self._autocast.__exit__(None, None, None)
-            self._autocast = None
+        self._autocast.close()
 
 
 def _match_layout(opt: torch.optim.Optimizer) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from imagekit.errors import TrainingError
 from imagekit.learner.callback import Callback
 from imagekit.runs.layout import RunLayout
-from imagekit.runs.recorder import append_event, write_failure
+from imagekit.runs.recorder import write_failure
 
 
 class NanGuard(Callback):
@@ -39,8 +39,10 @@ class NanGuard(Callback):
             if not math.isfinite(value := loss.item()):
                 self._stop(self.learner.i_batch, value)
             return
-        bad = torch.where(torch.isfinite(loss).all(), _NEVER, self.learner.i_batch)
-        self._first_bad = bad if self._first_bad is None else torch.minimum(self._first_bad, bad)
+        # arithmetic with Python numbers only: torch.where would copy its two numbers to the device, and wait for that
+        is_bad = torch.isfinite(loss).logical_not().to(torch.int64)
+        step = _NEVER - is_bad * (_NEVER - self.learner.i_batch)
+        self._first_bad = step if self._first_bad is None else torch.minimum(self._first_bad, step)
 
     def begin_validate(self) -> None:
         """The training phase is over: ask the device."""
@@ -59,7 +61,6 @@ class NanGuard(Callback):
         in_train = self.learner.in_train if in_train is None else in_train
         facts = self._facts(i_batch, value, "training" if in_train else "validation")
         write_failure(self.layout.failure, facts)
-        append_event(self.layout.events, "failure", **facts)
         shown = "not a finite number" if value is None else str(value)
         raise TrainingError(
             f"the {facts['phase']} loss is {shown} in epoch {facts['epoch']}, step {facts['step']}",

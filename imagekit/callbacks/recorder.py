@@ -62,11 +62,11 @@ class RecorderCallback(Callback):
         self.layout = layout
         self._clock = clock
         self._last_beat = 0.0
-        self._n_done = 0
+        self._n_done: int | None = None
 
     def begin_fit(self) -> None:
         """Say that the run is running."""
-        self._n_done = self.learner.epoch
+        self._n_done = self.learner.epochs_done
         keep_rows(self.layout.metrics, n_epochs=self._n_done)
         append_event(self.layout.events, "start", epoch=self._n_done, n_epochs=self.learner.n_epochs)
         self._beat()
@@ -78,24 +78,27 @@ class RecorderCallback(Callback):
 
     def after_epoch(self) -> None:
         """One row and one event."""
-        self._n_done = self.learner.epoch + 1
+        self._n_done = self.learner.epochs_done
         append_row(self.layout.metrics, self.learner.row)
         append_event(self.layout.events, "epoch", **self.learner.row)
         self._beat()
 
     def after_fit(self) -> None:
         """Say how it ended."""
-        state, event = self._outcome()
+        if self._n_done is None:  # another callback failed at begin_fit before this one was asked
+            self._n_done = self.learner.epochs_done
+        state, event = self._outcome(self._n_done)
         failure = self.learner.failure
         why = {} if failure is None else {"error": type(failure).__name__, "what": str(failure).partition("\n")[0]}
         append_event(self.layout.events, event, epoch=self._n_done, **why)
         self._beat(state)
 
-    def _outcome(self) -> tuple[str, str]:
-        if self.learner.stop or isinstance(self.learner.failure, KeyboardInterrupt):
+    def _outcome(self, n_done: int) -> tuple[str, str]:
+        is_stopped = self.learner.stop and n_done < self.learner.n_epochs
+        if is_stopped or isinstance(self.learner.failure, KeyboardInterrupt):
             return "interrupted", "interrupt"
         return ("done", "end") if self.learner.failure is None else ("failed", "failure")
 
     def _beat(self, state: str = "running") -> None:
         self._last_beat = self._clock()
-        write_status(self.layout.status, state=state, epoch=self._n_done, n_epochs=self.learner.n_epochs)
+        write_status(self.layout.status, state=state, epoch=self._n_done or 0, n_epochs=self.learner.n_epochs)

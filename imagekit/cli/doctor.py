@@ -48,8 +48,8 @@ class Diagnosis:
             lines.append(f"{check.level:<5}  {check.name:<{width}}  {check.found}")
             if check.fix:
                 lines.append(f"{'':{width + 9}}fix: {check.fix}")
-        faults = sum(check.level == "fault" for check in self.checks)
-        return "\n".join([*lines, f"{len(self.checks)} checks, {faults} fault{'' if faults == 1 else 's'}"])
+        n_faults = sum(check.level == "fault" for check in self.checks)
+        return "\n".join([*lines, f"checks: {len(self.checks)}, faults: {n_faults}"])
 
     def to_dict(self) -> dict[str, object]:
         """Facts and checks in plain types."""

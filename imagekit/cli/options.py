@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from imagekit.environment import count_cores
+from imagekit.rules.tolerance import Tolerance
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -26,15 +26,6 @@ class Choice(click.Choice[str]):
         except click.BadParameter as error:
             near = difflib.get_close_matches(str(value).lower(), self.choices, n=1, cutoff=0.5)
             raise click.BadParameter(f'{error.message} Did you mean "{near[0]}"?' if near else error.message) from None
-
-
-def parse_max_bad(text: str) -> int | float | None:
-    """Read `N` as an int (images) and `P%` as a float (a fraction in 0..1); None if it is neither."""
-    if re.fullmatch(r"[0-9]+", text, re.ASCII):
-        return int(text)
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?%", text, re.ASCII) and float(text[:-1]) <= 100:
-        return float(text[:-1]) / 100
-    return None
 
 
 def output_option(help: str, *, required: bool = True) -> Decorator[F]:
@@ -99,7 +90,7 @@ def recipes_option(function: F) -> F:
 
 
 def max_bad_option(function: F) -> F:
-    """`--max-bad N|P%`; the parameter is `max_bad: int | float | None`: an int is images, a float a fraction."""
+    """`--max-bad N|P%`; the parameter is `max_bad: Tolerance | None`."""
     return click.option(
         "--max-bad",
         callback=_max_bad,
@@ -108,10 +99,5 @@ def max_bad_option(function: F) -> F:
     )(function)
 
 
-def _max_bad(ctx: click.Context, param: click.Parameter, value: str | None) -> int | float | None:
-    if value is None:
-        return None
-    parsed = parse_max_bad(value.strip())
-    if parsed is None:
-        raise click.BadParameter(f"{value!r} is neither a number of images such as 20 nor a share such as 0.5%.")
-    return parsed
+def _max_bad(ctx: click.Context, param: click.Parameter, value: str | None) -> Tolerance | None:
+    return None if value is None else Tolerance.parse(value)

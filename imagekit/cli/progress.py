@@ -94,4 +94,10 @@ def _is_terminal() -> bool:
 def _bar(total: int | None, unit: str) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=total, unit=f" {unit}", file=sys.stderr, disable=None, dynamic_ncols=True, leave=False)
+    try:
+        is_sized = min(os.get_terminal_size(sys.stderr.fileno())) > 0
+    except (OSError, ValueError):
+        is_sized = False
+    # a terminal that says 0 rows (some containers) would get no bar at all
+    size: dict[str, Any] = {"dynamic_ncols": True} if is_sized else {"ncols": 80, "nrows": 24}
+    return tqdm(total=total, unit=f" {unit}", file=sys.stderr, disable=None, leave=False, **size)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import IO, Any
 
+from imagekit.environment import count_cores
 from imagekit.errors import ImagekitError
 
 CHUNK_ITEMS = 16  # a chunk is about 20 ms of decoding: messages cost nothing, and a kill repeats little
@@ -103,11 +104,6 @@ def collect_facts(
         if progress:
             progress(n_done, len(items))
     return facts
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[tuple[int, Any]]]:

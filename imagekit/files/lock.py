@@ -81,8 +81,10 @@ def _is_still_at(fd: int, path: Path) -> bool:
 
 
 def _cannot_lock(output: Path, error: OSError) -> OutputError:
+    # mkdir of a folder whose name a file has says "File exists", which would puzzle
+    words = "its folder is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
     return OutputError(
-        f"cannot write beside {output.name}: {error.strerror}",
+        f"cannot write beside {output.name}: {words}",
         where=str(output),
         fix="choose an output in a folder that you may write to",
     )

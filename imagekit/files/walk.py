@@ -20,7 +20,7 @@ FILE, NOT_IMAGE, SYMLINK, SPECIAL, LOOP, OUTSIDE = range(6)
 KINDS = ("image", "not-image", "symlink", "special-file", "symlink-loop", "symlink-outside")
 _FOLDER = -1
 
-MAX_RUN = 65_536  # names in a run, so that one folder with a million files is worked on in pieces
+MAX_RUN = 16_384  # names in a run, so that one folder with a million files is worked on in pieces
 
 Identity = tuple[int, int]  # (device, inode)
 

@@ -25,8 +25,8 @@ class Callback:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in vars(cls):
-            if name.startswith(("begin_", "after_")) and name not in EVENTS:
+        for name, value in vars(cls).items():
+            if callable(value) and name.startswith(("begin_", "after_")) and name not in EVENTS:
                 raise ConfigError(
                     f'{cls.__name__} has a method "{name}", which is no event',
                     where=f"{cls.__module__}.{cls.__qualname__}.{name}",

@@ -2,16 +2,16 @@
 
 What a cancel skips, wherever it is raised (what always runs stands in a `finally` of the loop):
 
-| raised         | during                               | skipped                          | then                              |
-|----------------|--------------------------------------|----------------------------------|-----------------------------------|
-| cancel batch   | begin_batch .. after_step            | the rest of the batch, zero_grad | after_cancel_batch, after_batch   |
-| cancel epoch   | begin_epoch, or any training batch   | the other training batches       | after_cancel_epoch, validation    |
-| cancel epoch   | begin_validate, or any valid batch   | the other valid batches          | after_cancel_epoch, after_epoch   |
-| cancel train   | begin_fit .. after_epoch             | everything left, validation too  | after_cancel_train, after_fit     |
+| raised       | during                          | skipped                          | then                            |
+|--------------|---------------------------------|----------------------------------|---------------------------------|
+| cancel batch | begin_batch .. after_step       | the rest of the batch, zero_grad | after_cancel_batch, after_batch |
+| cancel epoch | begin_epoch, any training batch | the other training batches       | after_cancel_epoch, validation  |
+| cancel epoch | begin_validate, any valid batch | the other valid batches          | after_cancel_epoch, after_epoch |
+| cancel train | begin_fit .. after_epoch        | everything left, validation too  | after_cancel_train, after_fit   |
 
-A cancel raised where there is nothing to cancel (a batch at begin_epoch, an epoch at after_epoch, anything at after_fit)
-is a fault of the callback: it leaves `fit` like any other exception, after after_fit. What an event handler returns is
-ignored, so a cancel is always an exception. Source: fast.ai part 2 (2019), lessons 9 to 11.
+A cancel raised where there is nothing to cancel (a batch at begin_epoch or after_batch, an epoch at after_epoch,
+anything at after_fit) is a fault of the callback: it leaves `fit` like any other exception, after after_fit. What an
+event handler returns is ignored, so a cancel is always an exception. Source: fast.ai part 2 (2019), lessons 9 to 11.
 """
 
 from __future__ import annotations

@@ -44,13 +44,14 @@ def all_parameters(model: nn.Module) -> list[nn.Parameter]:
 class Learner:
     """A model, its data, its loss and its optimizer, and the loop that joins them.
 
-    Told: model, dls, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at the
-    first fit; later fits keep it and its state unless told `reset_opt=True`.
+    Told: model, dls, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
+    the first fit; later fits keep it and its state unless told `reset_opt=True`.
 
     While fitting:
     n_epochs    epochs in all                       epoch      the current one, from 0
     in_train    training, not validation            dl         the batches of this phase
     n_batches   batches in this phase               i_batch    the current one, from 0
+    epochs_done whole epochs; at after_epoch the current one is among them
     n_iter      optimizer steps done                position   epochs done / n_epochs, a float in 0..1
     batch       all parts of the batch              xb, yb     its first two parts, which callbacks may replace
     pred, loss  of this batch; tensors              row        what callbacks measured in this epoch, by name
@@ -72,7 +73,7 @@ class Learner:
         self.model, self.dls, self.loss_func = model, dls, loss_func
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.opt: torch.optim.Optimizer | None = None
-        self.n_epochs = self.epoch = self.n_batches = self.i_batch = self.n_iter = 0
+        self.n_epochs = self.epoch = self.epochs_done = self.n_batches = self.i_batch = self.n_iter = 0
         self.dl, self.in_train, self.stop = dls.train, False, False
         self.batch: Any = None
         self.xb: Any = None
@@ -110,6 +111,19 @@ class Learner:
             finally:
                 self("after_fit")
 
+    def validate(self) -> dict[str, Any]:
+        """One pass over `dls.valid` without gradients; returns the `row` that callbacks filled. No weight changes."""
+        self._optimizer()  # callbacks report its hypers
+        self.in_train, self.dl, self.row, self.failure = False, self.dls.valid, {}, None
+        try:
+            self("begin_fit")
+            with torch.no_grad():
+                self.all_batches("begin_validate")
+            self("after_epoch")
+        finally:
+            self("after_fit")
+        return self.row
+
     def all_epochs(self, first_epoch: int) -> None:
         """Each epoch: all training batches, all validation batches without gradients."""
         for epoch in range(first_epoch, self.n_epochs):
@@ -119,6 +133,7 @@ class Learner:
             self.in_train, self.dl = False, self.dls.valid
             with torch.no_grad():
                 self.all_batches("begin_validate")
+            self.epochs_done = epoch + 1
             self("after_epoch")
 
     def all_batches(self, begin: str) -> None:
@@ -126,17 +141,18 @@ class Learner:
         self.i_batch, self.n_batches = 0, len(self.dl)
         try:
             self(begin)
-            for self.i_batch, self.batch in enumerate(self.dl):
-                self.one_batch()
+            for i_batch, batch in enumerate(self.dl):
+                self.one_batch(i_batch, batch)
                 if self.stop:
                     raise CancelTrainException
         except CancelEpochException:
             self("after_cancel_epoch")
 
-    def one_batch(self) -> None:
+    def one_batch(self, i_batch: int, batch: Any) -> None:
         """Forward and loss; in training backward and step as well. Nothing here waits for the device."""
         try:
-            self.xb, self.yb = self.batch[0], self.batch[1]
+            self.i_batch, self.batch = i_batch, batch
+            self.xb, self.yb = batch[0], batch[1]
             self("begin_batch")
             self.pred = self.model(self.xb)
             self("after_pred")
@@ -164,7 +180,7 @@ class Learner:
 
     @property
     def position(self) -> float:
-        """Epochs done over epochs in all, a float in 0..1; a function of epoch and batch alone, so a resumed fit agrees."""
+        """Epochs done over epochs in all, in 0..1; a function of epoch and batch alone, so a resumed fit agrees."""
         if not self.n_epochs:
             return 0.0
         done = self.i_batch / self.n_batches if self.in_train and self.n_batches else float(not self.in_train)
@@ -199,15 +215,11 @@ class Learner:
         return self.opt
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs of the loop: `model`, `optimizer` (None before the first fit), `epochs_done`, `n_iter`.
-
-        `epochs_done` counts whole epochs: at after_epoch the current one is among them.
-        """
+        """What a checkpoint needs of the loop: `model`, `optimizer` (None before the first fit) and `epochs_done`."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.opt.state_dict() if self.opt is not None else None,
-            "epochs_done": self.epoch + (not self.in_train),
-            "n_iter": self.n_iter,
+            "epochs_done": self.epochs_done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> int:
@@ -243,7 +255,7 @@ class Learner:
         if reset_opt or self.opt is None:
             self.make_opt()
         self._optimizer().zero_grad()  # a cancelled fit leaves gradients behind; they are not this fit's
-        self.n_epochs, self.epoch, self.i_batch = n_epochs, first_epoch, 0
+        self.n_epochs, self.epoch, self.epochs_done, self.i_batch = n_epochs, first_epoch, first_epoch, 0
         self.n_iter = first_epoch * len(self.dls.train)
         self.in_train, self.stop, self.failure, self.row = True, False, None, {}
 

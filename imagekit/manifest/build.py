@@ -186,13 +186,16 @@ class _Build:
             stats=train_stats(rows),
             label_rule=self.options.label,
             split_rule=self.options.split,
-            salt="",
+            salt=str(self.options.seed) if self.options.split.startswith("hash:") else "",
             seed=self.options.seed,
             counts=report.outcomes.to_dict() | {"per_split": report.per_split},
             rows_sha256=rows_sha256(table),
             recipe=_recipe_facts(self.recipe),
         )
-        write_json_lines(self.quarantine_path, [bad.to_dict() for bad in report.bad_files])
+        if report.bad_files:
+            write_json_lines(self.quarantine_path, [bad.to_dict() for bad in report.bad_files])
+        else:
+            self.quarantine_path.unlink(missing_ok=True)  # a list left by an earlier build would be untrue now
         with atomic_file(self.path) as aside:
             pq.write_table(
                 table.replace_schema_metadata({METADATA_KEY: metadata.to_json()}),

@@ -54,7 +54,7 @@ def lesson_cnn(c_in: int = 3, c_out: int = 10, nfs: Sequence[int] = (64, 64, 128
 
 def _check_widths(*, c_in: int, c_out: int, nfs: Sequence[int]) -> None:
     for name, count in (("c_in", c_in), ("c_out", c_out), *((f"nfs[{i}]", n) for i, n in enumerate(nfs))):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if type(count) is not int or count < 1:
             raise ConfigError(
                 f"{name} is {count!r}, must be a whole number of at least 1",
                 where=f"lesson-cnn: {name}",

@@ -34,9 +34,7 @@ def sgd(
         _check_hypers({**hypers, **{key: value for key, value in group.items() if key in hypers}})
     # None, not False: torch then picks its own best of the loop and foreach
     fused = True if _has_fused(group["params"] for group in groups) else None
-    return torch.optim.SGD(
-        groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=fused
-    )
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=fused)
 
 
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = MappingProxyType({"sgd": sgd})
@@ -93,7 +91,5 @@ def _check_hypers(hypers: Mapping[str, Any]) -> None:
 def _has_fused(param_lists: Iterable[list[nn.Parameter]]) -> bool:
     """Whether torch's fused kernels take all of these: dense floats on a device that has them."""
     return all(
-        param.device.type in _FUSED_DEVICES and param.is_floating_point()
-        for params in param_lists
-        for param in params
+        param.device.type in _FUSED_DEVICES and param.is_floating_point() for params in param_lists for param in params
     )

@@ -119,8 +119,6 @@ def _allowed_format(data: bytes) -> str:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError("too-small", f"the image is {width} x {height} pixels")
     if width * height > max_pixels:
         raise ImageError("bomb", f"{width} x {height} = {width * height} pixels, the limit is {max_pixels}")
 

@@ -43,6 +43,7 @@ _FOREIGN = (
 _BOMB = re.compile(r"MAX_TEXT_CHUNK|text chunks|decompression bomb", re.IGNORECASE)
 _UNSUPPORTED = re.compile(r"unsupported|unknown pixel mode|unknown photometric|cannot handle|unknown data org", re.I)
 _TRUNCATED = re.compile(r"truncated|unexpected end|not enough data|EOF", re.IGNORECASE)
+_NO_PIXELS = "not identified by this driver"  # what Pillow says of a header without width, height or mode
 _DETAIL_LENGTH = 200
 
 
@@ -85,7 +86,7 @@ def _reason(error: Exception, data: bytes, format: str | None) -> str:
         return "unsupported-mode"
     if isinstance(error, EOFError) or _TRUNCATED.search(said) or ends_early(data, format):
         return "truncated"
-    return "corrupt"
+    return "too-small" if said == _NO_PIXELS else "corrupt"
 
 
 def _detail(error: Exception) -> str:
@@ -93,6 +94,8 @@ def _detail(error: Exception) -> str:
     words = " ".join(re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>", "the file", str(error)).split())
     if isinstance(error, MemoryError):
         words = "decoding needs more memory than this process may have"
+    if words == _NO_PIXELS:
+        words = "the header promises no pixels"
     return (words or type(error).__name__)[:_DETAIL_LENGTH]
 
 

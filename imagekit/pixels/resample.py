@@ -20,7 +20,7 @@ def resample_box(
 ) -> Tensor:
     """The box of a uint8 [H, W, C] tensor at size (width, height): uint8 [h, w, C].
 
-    filter: bilinear or bicubic; box: (left, top, right, bottom) inside the image. Checked by resize_hwc, which calls it.
+    filter: bilinear or bicubic; box: (left, top, right, bottom) inside the image. resize_hwc, which calls it, checks.
     """
     left, top, right, bottom = box
     rows, weight_hH = _weights(image_HWC.shape[0], top, bottom, size[1], filter)

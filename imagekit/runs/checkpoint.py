@@ -1,8 +1,8 @@
 """Checkpoints: one zip file of plain types and tensors, never code.
 
-`torch.save` writes it, `torch.load(weights_only=True)` reads it, and so can ten lines without imagekit. Before torch sees
-a file it must be a whole zip archive of uncompressed records with right check sums, so that a cut, damaged or foreign
-file ends in one plain CheckpointError, and a pickle in an older format is never opened.
+`torch.save` writes it, `torch.load(weights_only=True)` reads it, and so can ten lines without imagekit. Before torch
+sees a file it must be a whole zip archive of uncompressed records with right check sums, so that a cut, damaged or
+foreign file ends in one plain CheckpointError, and a pickle in an older format is never opened.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write `state` and a `format_version` to `path`, atomically: a reader finds the old file or the new one.
 
     state: plain types, tensors, and lists, tuples and mappings of them; mappings are written as dicts. Raises
-    CheckpointError for anything else, naming its place; DiskFullError if there is no room, the old file being untouched.
+    CheckpointError for anything else, naming its place, and DiskFullError; the old file is then untouched.
     """
     plain = {"format_version": FORMAT_VERSION, **{key: _plain(value, key) for key, value in state.items()}}
     buffer = io.BytesIO()
@@ -56,7 +56,7 @@ def load_checkpoint(path: Path, *, required: Iterable[str] = ("model",)) -> dict
     """The state at `path`, its tensors on the CPU.
 
     required: the keys that must be there. Raises CheckpointError for a file that is missing, cut, damaged, not a
-    checkpoint, of a newer format, or without a required key.
+    checkpoint, of another format, without a required key, or whose `model` is no state_dict.
     """
     state = _read(path)
     if not isinstance(state, dict) or type(state.get("format_version")) is not int:
@@ -71,6 +71,8 @@ def load_checkpoint(path: Path, *, required: Iterable[str] = ("model",)) -> dict
     missing = [key for key in required if key not in state]
     if missing:
         raise _refused(path, f"the checkpoint lacks {', '.join(missing)}", "use a checkpoint that train wrote")
+    if "model" in state and not _is_state_dict(state["model"]):
+        raise _refused(path, "the checkpoint's model is not a state_dict", "use a checkpoint that train wrote")
     return state
 
 
@@ -95,6 +97,10 @@ def _check_archive(data: bytes) -> None:
             raise zipfile.BadZipFile("a compressed record")
         if (name := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the check sum of {name} is wrong")
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(tensor, Tensor) for tensor in value.values())
 
 
 def _plain(value: object, key: str) -> object:

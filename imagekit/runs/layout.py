@@ -17,6 +17,13 @@ class RunLayout:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         return self
 
+    def clear(self) -> None:
+        """Remove what a run writes, and nothing else: checkpoints and every file named here."""
+        names = [name for name, member in vars(type(self)).items() if isinstance(member, property)]
+        for path in sorted({getattr(self, name) for name in names}, reverse=True):
+            if path.is_file():
+                path.unlink()
+
     @property
     def config(self) -> Path:
         """What this run was told, resolved, with the origin of each value."""

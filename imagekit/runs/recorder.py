@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from imagekit.errors import CheckpointError
 from imagekit.files import seam
@@ -22,8 +23,9 @@ from imagekit.runs.status import utc_now
 
 
 def append_event(path: Path, event: str, **fields: object) -> None:
-    """Add one line to events.jsonl: the time, the event, and `fields` (values that JSON knows)."""
-    line = json.dumps({"time": utc_now(), "event": event, **fields}, ensure_ascii=False, allow_nan=False)
+    """Add one line to events.jsonl: the time, the event, and `fields` (plain values; NaN and infinity as text)."""
+    known = {name: str(value) if _is_not_finite(value) else value for name, value in fields.items()}
+    line = json.dumps({"time": utc_now(), "event": event, **known}, ensure_ascii=False, allow_nan=False)
     _append(path, line + "\n")
 
 
@@ -33,18 +35,18 @@ def write_failure(path: Path, facts: Mapping[str, object]) -> None:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of events.jsonl, in order; [] if there is no such file. Raises CheckpointError if one is damaged."""
+    """Every whole line of events.jsonl, in order; [] without such a file. Raises CheckpointError for a damaged line."""
     events: list[dict[str, Any]] = []
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
             events.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise _damaged(path, number) from error
     return events
 
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:
-    """Add one row to metrics.csv, and the header line before the first one; None becomes an empty field.
+    """Add one row to metrics.csv, and the header line before the first; None becomes an empty field, a bool 0 or 1.
 
     Raises CheckpointError if the columns are not those of the file.
     """
@@ -56,11 +58,11 @@ def append_row(path: Path, row: Mapping[str, object]) -> None:
             fix="resume with the metrics that the run was started with, or start a new run",
         )
     lines = [] if header is not None else [list(row)]
-    _append(path, _csv([*lines, ["" if value is None else value for value in row.values()]]))
+    _append(path, _csv([*lines, [int(value) if isinstance(value, bool) else value for value in row.values()]]))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv as text by column; [] if there is no such file. Raises CheckpointError if one is damaged."""
+    """The rows of metrics.csv as text by column; [] without such a file. Raises CheckpointError for a damaged row."""
     parsed = list(csv.reader(_whole_lines(path)))
     for number, fields in enumerate(parsed, start=1):
         if len(fields) != len(parsed[0]):
@@ -69,10 +71,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def keep_rows(path: Path, *, n_epochs: int) -> None:
-    """Cut metrics.csv back to its first `n_epochs` rows, for a run that resumes from there."""
+    """Cut metrics.csv back to its first `n_epochs` rows, for a run that goes on from there; 0 empties it."""
     lines = _whole_lines(path)
     if lines:
-        write_text(path, "".join(line + "\n" for line in lines[: n_epochs + 1]))
+        write_text(path, "".join(line + "\n" for line in lines[: n_epochs + 1 if n_epochs else 0]))
 
 
 def _append(path: Path, text: str) -> None:
@@ -82,13 +84,13 @@ def _append(path: Path, text: str) -> None:
         seam.fsync(file.fileno())
 
 
-def _cut_torn_line(file: Any) -> None:
-    size = file.seek(0, os.SEEK_END)
-    tail_start = max(0, size - 65536)
-    file.seek(tail_start)
-    tail = file.read()
-    if tail and not tail.endswith(b"\n"):
-        file.truncate(tail_start + tail.rfind(b"\n") + 1)
+def _cut_torn_line(file: BinaryIO) -> None:
+    if not (size := file.seek(0, os.SEEK_END)):
+        return
+    file.seek(size - 1)
+    if file.read() != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -109,6 +111,10 @@ def _csv(rows: list[list[Any]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
+
+
+def _is_not_finite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _damaged(path: Path, number: int) -> CheckpointError:

@@ -18,7 +18,8 @@ STATES = ("running", "interrupted", "failed", "done")
 class Status:
     """The state of a run when its process last said so.
 
-    state: one of STATES; pid: the process; epoch: whole epochs done; n_epochs: epochs asked for; heartbeat: UTC, ISO 8601.
+    state: one of STATES; pid: the process; epoch: whole epochs done; n_epochs: epochs asked for; heartbeat: UTC, ISO
+    8601.
     """
 
     state: str
@@ -68,8 +69,8 @@ def _is_alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:  # it lives, and belongs to someone else
         return True
     return True

@@ -53,7 +53,10 @@ class ItemPipeline:
         return torch.cat(parts, dim=1) if parts else keys_B.new_empty((len(keys_B), 0), dtype=torch.float64)
 
     def __call__(self, image: Any, draws: Sequence[float] = ()) -> Any:
-        """One image through every transform; draws: its row of `draw`, as floats. Raises ShapeError if their number differs."""
+        """One image through every transform, with its row of `draw` as floats.
+
+        Raises ShapeError if the number of draws is not `n_draws`.
+        """
         if len(draws) != self.n_draws:
             raise ShapeError(
                 f"the pipeline got {len(draws)} draws, needs {self.n_draws}",

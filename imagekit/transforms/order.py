@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, TypeVar
 
 Transform = Callable[..., Any]
+AnyTransform = TypeVar("AnyTransform", bound=Transform)
 
 
-def sort_by_order(funcs: Transform | Iterable[Transform] | None, *, order_key: str = "_order") -> list[Transform]:
+def sort_by_order(
+    funcs: AnyTransform | Iterable[AnyTransform] | None, *, order_key: str = "_order"
+) -> list[AnyTransform]:
     """The functions by `order_key`, a missing one counting as 0; equals keep their place in the list.
 
     funcs: None (nothing), one function, or any iterable of functions.
     """
     if funcs is None:
         return []
-    # a function that can be iterated over does not occur; a list that can be called does not either
-    listed = [cast(Transform, funcs)] if callable(funcs) else list(funcs)
+    listed = [funcs] if callable(funcs) else list(funcs)
     return sorted(listed, key=lambda func: getattr(func, order_key, 0))

@@ -8,6 +8,8 @@ import pickle
 import pytest
 
 from imagekit.errors import RecipeError
+from imagekit.pixels.resize import FILTERS as pixel_filters
+from imagekit.recipes.recipe import FILTERS as recipe_filters
 from imagekit.recipes.recipe import HashSplit, Recipe, ResizeRule, shown, toml_type
 
 KNOWN_FILTERS = "known: bicubic, bilinear, box, hamming, lanczos, nearest"
@@ -312,3 +314,7 @@ def test_types_are_called_by_their_toml_names(value, name):
 def test_a_long_value_is_shown_shortened():
     assert shown("a" * 100) == '"' + "a" * 56 + "..."
     assert shown("a" * 58) == '"' + "a" * 58 + '"'
+
+
+def test_the_filters_that_a_recipe_may_name_are_those_that_can_be_applied():
+    assert set(recipe_filters) == set(pixel_filters)

@@ -1,0 +1,114 @@
+"""A manifest's rows as a map-style dataset of uint8 images and class indices, usable in any training loop.
+
+Shapes: B batch, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from imagekit.data.order import SampleRef
+from imagekit.errors import ImageError, ManifestError
+from imagekit.files.names import display_name, to_path
+from imagekit.files.read import read_file
+from imagekit.manifest.read import Manifest
+from imagekit.pixels.open import open_image
+from imagekit.pixels.rgb import to_rgb
+from imagekit.pixels.upright import upright
+from imagekit.transforms.compose import ItemPipeline
+from imagekit.transforms.draws import make_keys
+from imagekit.transforms.items import ItemTransform
+from imagekit.transforms.tensors import to_byte_tensor
+
+
+class Sample(NamedTuple):
+    """One image: uint8 [H, W, 3], its target, the key of its random draws, its row in the split."""
+
+    image: Tensor
+    target: int
+    key: int
+    row: int
+
+
+class ManifestDataset(Dataset[Sample]):
+    """The rows of one split. `dataset[i]` opens, decodes and transforms one image.
+
+    An index is an int (draws of epoch 0) or a SampleRef; `__getitems__` makes a whole batch with one call for all
+    draws. transforms: item transforms; none leaves every image at its own size. seed: of the random draws.
+    Rows are kept as Arrow buffers, no Python object a row. Raises ManifestError for a split that is not there, and
+    when a file cannot be decoded that the manifest vouched for.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        split: str,
+        *,
+        transforms: Iterable[ItemTransform] = (),
+        root: Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        rows = manifest.rows(split)
+        self.split = split
+        self.root = Path(root or manifest.root)
+        self.pipeline = ItemPipeline(transforms)
+        self.seed = seed
+        self.vocab = manifest.vocab
+        self._where = str(manifest.path)
+        self._names = manifest.raw_names(rows)
+        self._targets = np.asarray(rows["target"].combine_chunks().fill_null(-1), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int | SampleRef) -> Sample:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int | SampleRef]) -> list[Sample]:
+        """The samples of a batch; torch's DataLoader calls this with what the batch sampler gave."""
+        refs = [index if isinstance(index, SampleRef) else SampleRef(0, self._checked(index)) for index in indices]
+        keys_B = self.keys(refs)
+        draws = self.pipeline.draw(keys_B).tolist()
+        return [
+            Sample(self.load(ref.index, row_draws), int(self._targets[ref.index]), key, ref.index)
+            for ref, key, row_draws in zip(refs, keys_B.tolist(), draws, strict=True)
+        ]
+
+    def keys(self, refs: Sequence[SampleRef]) -> Tensor:
+        """The int64 [B] keys of all random draws for these samples; refs of one batch share an epoch."""
+        ids_B = torch.tensor([ref.index for ref in refs], dtype=torch.int64)
+        return make_keys(seed=self.seed, epoch=refs[0].epoch, ids_B=ids_B)
+
+    def load(self, row: int, draws: Sequence[float]) -> Tensor:
+        """One image, decoded and transformed: uint8 [H, W, 3]."""
+        raw = self._names[row].as_py()
+        try:
+            picture = open_image(read_file(to_path(self.root, raw), follow_symlinks=True))
+            image = to_rgb(upright(picture))
+        except ImageError as error:
+            raise ManifestError(
+                f"{display_name(raw)} cannot be used any more: {error.what}",
+                where=f"{self.root}, row {row} of {self.split} in {self._where}",
+                fix="restore the file, or build the manifest again so that it is left out",
+            ) from error
+        return to_byte_tensor(self.pipeline(image, draws))
+
+    def file_names(self) -> list[str]:
+        """The names of all rows as the manifest shows them."""
+        return [display_name(raw) for raw in self._names.to_pylist()]
+
+    def targets(self) -> Tensor:
+        """The class indices of all rows, int64; -1 where there is no label."""
+        return torch.from_numpy(self._targets.copy())
+
+    def _checked(self, index: Any) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is outside the {len(self)} rows of {self.split}")
+        return int(index) % len(self)

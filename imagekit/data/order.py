@@ -1,0 +1,55 @@
+"""The order of an epoch: a pure function of the number of rows, the seed and the epoch.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from imagekit.transforms.draws import make_keys, uniform
+
+
+class SampleRef(NamedTuple):
+    """Which row, in which epoch: all that a worker needs to make a sample."""
+
+    epoch: int
+    index: int
+
+
+def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
+    """A permutation of range(n_rows) as int64 [N]: the rows sorted by a keyed draw.
+
+    Equal on every machine and device; another seed or epoch gives another order.
+    """
+    keys_N = make_keys(seed=seed, epoch=epoch, ids_B=torch.arange(n_rows))
+    return uniform(keys_N, stream="order")[:, 0].argsort(stable=True)
+
+
+class EpochBatches(Sampler[list[SampleRef]]):
+    """Batches of SampleRefs for one epoch at a time; the last batch may be smaller, no row is dropped.
+
+    `epoch` is set by `set_epoch`; without `shuffle` the order is the manifest's.
+    """
+
+    def __init__(self, n_rows: int, *, batch_size: int, seed: int, shuffle: bool) -> None:
+        self.n_rows = n_rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.n_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[SampleRef]]:
+        order = (
+            epoch_order(self.n_rows, seed=self.seed, epoch=self.epoch) if self.shuffle else torch.arange(self.n_rows)
+        )
+        for batch in order.split(self.batch_size):
+            yield [SampleRef(self.epoch, index) for index in batch.tolist()]

@@ -1,0 +1,1 @@
+"""One training run: its configuration, its parts put together, its evaluation."""

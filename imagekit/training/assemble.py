@@ -1,0 +1,130 @@
+"""Put the parts of a run together: device, loaders, transforms, model, learner."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from imagekit.batch.affine import RandomAffine
+from imagekit.batch.normalize import Normalize, ToFloat
+from imagekit.callbacks.batch_transforms import BatchTransforms
+from imagekit.callbacks.device import DeviceCallback
+from imagekit.callbacks.epoch_order import EpochOrder
+from imagekit.callbacks.mixed_precision import MixedPrecision
+from imagekit.callbacks.scheduler import ParamScheduler
+from imagekit.data.loaders import DataLoaders
+from imagekit.environment import torch_facts
+from imagekit.errors import ConfigError, ManifestError
+from imagekit.learner.callback import Callback
+from imagekit.learner.learner import Learner
+from imagekit.learner.losses import cross_entropy
+from imagekit.manifest.read import Manifest
+from imagekit.manifest.schema import ChannelStats
+from imagekit.models.registry import create_model
+from imagekit.optim.presets import create_optimizer
+from imagekit.optim.schedules import combine_scheds, sched_cos
+from imagekit.training.config import TrainConfig
+from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
+from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.items import ItemTransform, MakeRGB
+
+VALID_CROP_SCALE = 1.0  # validation sees the whole image
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is CUDA, else MPS, else the CPU. Raises ConfigError where it is not there."""
+    if name == "auto":
+        return torch.device(str(torch_facts().get("device", "cpu")))
+    device = torch.device(name)
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: True)
+    if not there():
+        raise ConfigError(
+            f'device "{name}" is not there', where="device", fix="give --device cpu, or see imagekit doctor"
+        )
+    return device
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to train under bfloat16 autocast: as told, or for `auto` where the processor has instructions for it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch_facts().get("cpu_bf16"))
+
+
+def train_stats(manifest: Manifest) -> ChannelStats:
+    """The manifest's channel statistics. Raises ManifestError where it was built without looking at pixels."""
+    if manifest.metadata.stats is None:
+        raise ManifestError(
+            "the manifest has no channel statistics",
+            where=str(manifest.path),
+            fix="build it again with imagekit manifest",
+        )
+    return manifest.metadata.stats
+
+
+def train_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
+    """Per image, in training: RGB, random resized crop, flip."""
+    crop = RandomResizedCrop(config.size, scale=(config.crop_scale, 1.0))
+    return (MakeRGB(), crop, RandomFlip(config.flip))
+
+
+def valid_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
+    """Per image, in validation: RGB, the whole image at the training size."""
+    return (MakeRGB(), CenterCrop(config.size, scale=VALID_CROP_SCALE))
+
+
+def make_loaders(
+    manifest: Manifest, config: TrainConfig, *, root: Path | None, n_workers: int, pin: bool
+) -> DataLoaders:
+    """Train and valid loaders with the transforms of the config."""
+    return DataLoaders.from_manifest(
+        manifest,
+        train_transforms=train_item_transforms(config),
+        valid_transforms=valid_item_transforms(config),
+        batch_size=config.batch_size,
+        n_workers=n_workers,
+        seed=config.seed,
+        root=root,
+        pin_memory=pin,
+    )
+
+
+def one_cycle(config: TrainConfig) -> ParamScheduler:
+    """The learning rate up to its peak and down again, by two cosines."""
+    up, down = sched_cos(config.lr / 25, config.lr), sched_cos(config.lr, config.lr / 1e4)
+    return ParamScheduler("lr", combine_scheds([config.warm_up, 1 - config.warm_up], [up, down]))
+
+
+def batch_callbacks(stats: ChannelStats, config: TrainConfig, device: torch.device) -> list[Callback]:
+    """What every pass over batches needs: device, batch transforms, precision."""
+    to_input = [ToFloat(), Normalize(stats.mean, stats.std)]
+    augment = (
+        [RandomAffine(flip_p=0.0, max_degrees=config.degrees, max_zoom=config.zoom)] if is_augmented(config) else []
+    )
+    callbacks: list[Callback] = [DeviceCallback(device), BatchTransforms([*to_input, *augment], to_input)]
+    if uses_bf16(config.precision, device):
+        callbacks.append(MixedPrecision())
+    return callbacks
+
+
+def is_augmented(config: TrainConfig) -> bool:
+    """Whether any image is rotated or zoomed; an identity would only cost time."""
+    return config.degrees > 0 or config.zoom > 1
+
+
+def make_learner(manifest: Manifest, dls: DataLoaders, config: TrainConfig, *, device: torch.device) -> Learner:
+    """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms."""
+    model = create_model(config.model, c_in=3, c_out=len(manifest.vocab), seed=config.seed)
+    hypers = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    return Learner(
+        model,
+        dls,
+        loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
+        opt_func=partial(create_optimizer, config.opt, **hypers),
+        lr=config.lr,
+        callbacks=[EpochOrder(), one_cycle(config), *batch_callbacks(train_stats(manifest), config, device)],
+    )

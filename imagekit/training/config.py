@@ -1,0 +1,94 @@
+"""What one training run is told, checked before any work starts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from imagekit.errors import ConfigError, did_you_mean
+from imagekit.models.registry import MODELS
+from imagekit.optim.presets import OPTIMIZERS
+
+PRECISIONS = ("auto", "bf16", "fp32")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that decides the weights a run ends with; workers and device speed are no part of it.
+
+    lr is the peak of a one-cycle cosine schedule: from lr / 25 up over the first `warm_up` of training, then down to
+    lr / 10,000. size: pixels, square. crop_scale: least share of an image's area in a random resized crop.
+    degrees, zoom: bounds of the batch augmentation. Raises ConfigError for the first value that cannot be.
+    """
+
+    model: str = "lesson-cnn"
+    epochs: int = 5
+    size: int = 128
+    batch_size: int = 64
+    opt: str = "sgd"
+    lr: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warm_up: float = 0.3
+    label_smoothing: float = 0.0
+    crop_scale: float = 0.5
+    flip: float = 0.5
+    degrees: float = 5.0
+    zoom: float = 1.05
+    precision: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("model", self.model, tuple(MODELS))
+        _choice("opt", self.opt, tuple(OPTIMIZERS))
+        _choice("precision", self.precision, PRECISIONS)
+        _choice("device", self.device.split(":")[0], DEVICES)
+        for key in ("epochs", "size", "batch_size"):
+            _at_least(key, getattr(self, key), 1)
+        for key in ("momentum", "weight_decay", "degrees", "seed"):
+            _at_least(key, getattr(self, key), 0)
+        _at_least("zoom", self.zoom, 1)
+        for key in ("label_smoothing", "flip"):
+            _between(key, getattr(self, key), 0, 1)
+        _between("warm_up", self.warm_up, 0.01, 0.99)
+        _between("crop_scale", self.crop_scale, 0.01, 1)
+        if not self.lr > 0:
+            raise ConfigError(f"lr is {self.lr}, must be above 0", where="lr", fix="give --lr 0.2, say")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """The config of a checkpoint or TOML table. Raises ConfigError for a key that is not known."""
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"{key} is no setting of a training run", where=key, fix=did_you_mean(key, known))
+        return cls(**values)
+
+    def to_toml(self) -> str:
+        """One `key = value` a line."""
+        return "".join(f"{key} = {_toml(value)}\n" for key, value in self.to_dict().items())
+
+
+def _toml(value: str | float) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f'{key} is "{value}", which is not known', where=key, fix=did_you_mean(value, known))
+
+
+def _at_least(key: str, value: float, low: float) -> None:
+    if not value >= low:
+        raise ConfigError(f"{key} is {value}, must be at least {low}", where=key, fix=f"correct {key}")
+
+
+def _between(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{key} is {value}, must be from {low} to {high}", where=key, fix=f"correct {key}")

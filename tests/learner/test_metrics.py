@@ -1,0 +1,83 @@
+"""Metrics, and averages over batches of unequal size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagekit.errors import ConfigError
+from imagekit.learner.metrics import AvgStats, accuracy, top_k
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    pred_BK = torch.tensor([[2.0, 1.0], [0.0, 1.0], [5.0, 1.0], [0.0, 9.0]])
+
+    assert accuracy(pred_BK, torch.tensor([0, 1, 1, 1])).item() == 0.75
+
+
+def test_top_k_counts_the_target_among_the_largest():
+    pred_BK = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    target_B = torch.tensor([0, 1, 2, 2])
+
+    assert [top_k(k)(pred_BK, target_B).item() for k in (1, 2, 3, 5)] == [0.5, 0.75, 1.0, 1.0]
+
+
+def test_top_zero_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        top_k(0)
+
+    assert str(caught.value) == "k is 0, must be at least 1\n  where: top_k\n  fix: ask for top_k(5), say"
+
+
+def test_batches_weigh_by_their_images():
+    stats = AvgStats({})
+
+    stats.accumulate(torch.zeros(1000, 2), torch.zeros(1000), torch.tensor(0.5))
+    stats.accumulate(torch.zeros(1, 2), torch.zeros(1), torch.tensor(2.5))
+
+    assert stats.means() == {"loss": pytest.approx(502.5 / 1001, abs=1e-12)}
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**31), sizes=st.lists(st.integers(1, 7), min_size=1, max_size=6))
+def test_accuracy_over_unequal_batches_is_exactly_right_over_all(seed: int, sizes: list[int]):
+    generator = torch.Generator().manual_seed(seed)
+    stats, n_right = AvgStats({"accuracy": accuracy}), 0
+    for size in sizes:
+        pred_BK = torch.randn(size, 3, generator=generator)
+        target_B = torch.randint(0, 3, (size,), generator=generator)
+        n_right += int((pred_BK.argmax(1) == target_B).sum())
+        stats.accumulate(pred_BK, target_B, torch.tensor(0.0))
+
+    measured = stats.means()["accuracy"]
+
+    assert measured == pytest.approx(n_right / sum(sizes), abs=1e-15)
+
+
+def test_no_image_gives_no_number():
+    stats = AvgStats({"accuracy": accuracy})
+
+    assert stats.means() == {"loss": None, "accuracy": None}
+
+
+def test_reset_forgets():
+    stats = AvgStats({})
+    stats.accumulate(torch.zeros(2, 2), torch.zeros(2), torch.tensor(9.0))
+    stats.reset()
+
+    stats.accumulate(torch.zeros(2, 2), torch.zeros(2), torch.tensor(1.0))
+
+    assert stats.means() == {"loss": 1.0}
+    assert stats.n_images == 2
+
+
+def test_accumulated_losses_do_not_hold_on_to_the_graph():
+    stats = AvgStats({})
+    weight = torch.ones(1, requires_grad=True)
+
+    stats.accumulate(weight * torch.ones(1), torch.zeros(1), (weight * 2.0).sum())
+
+    assert stats._totals is not None
+    assert not stats._totals.requires_grad

@@ -1,0 +1,44 @@
+"""The names of a run's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagekit.runs.layout import RunLayout
+
+NAMES = {
+    "config": "config.toml",
+    "command": "command.json",
+    "environment": "environment.json",
+    "vocab": "vocab.json",
+    "metrics": "metrics.csv",
+    "events": "events.jsonl",
+    "checkpoints": "checkpoints",
+    "last": "checkpoints/last.pt",
+    "best": "checkpoints/best.pt",
+    "predictions": "predictions.parquet",
+    "curves": "curves.png",
+    "confusion": "confusion.png",
+    "report": "report.html",
+    "timing": "timing.json",
+    "status": "status.json",
+    "failure": "failure.json",
+    "log": "run.log",
+}
+
+
+def test_names_of_a_runs_files_never_change(tmp_path: Path):
+    layout = RunLayout(tmp_path)
+
+    properties = [name for name, value in vars(RunLayout).items() if isinstance(value, property)]
+
+    assert {name: getattr(layout, name).relative_to(tmp_path).as_posix() for name in properties} == NAMES
+
+
+def test_create_makes_the_folders_and_keeps_what_is_there(tmp_path: Path):
+    layout = RunLayout(tmp_path / "runs" / "one").create()
+    layout.last.write_bytes(b"kept")
+
+    layout.create()
+
+    assert layout.last.read_bytes() == b"kept"

@@ -1,0 +1,206 @@
+"""RGB, one size, flips and bytes: transforms of one image, as PIL image and as array."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imagekit.errors import ConfigError, ShapeError
+from imagekit.transforms.draws import make_keys, uniform
+from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.items import ItemTransform, MakeRGB, ResizeFixed
+from imagekit.transforms.tensors import to_byte_tensor
+
+
+def _noise(width: int = 30, height: int = 20) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "LA", "I;16"])
+def test_every_mode_becomes_three_bytes_a_pixel(mode):
+    image = Image.new(mode, (5, 4))
+
+    result = MakeRGB()(image)
+
+    assert result.mode == "RGB"
+    assert len(result.tobytes()) == 5 * 4 * 3
+
+
+def test_an_rgb_image_or_array_passes_untouched():
+    image, array = Image.fromarray(_noise()), _noise()
+
+    assert MakeRGB()(image) is image
+    assert MakeRGB()(array) is array
+
+
+@pytest.mark.parametrize(("size", "expected"), [(16, (16, 16)), ((40, 10), (40, 10)), ([7, 9], (7, 9))])
+def test_resize_gives_width_and_height_and_keeps_the_kind(size, expected):
+    image = ResizeFixed(size)(Image.fromarray(_noise()))
+    array = ResizeFixed(size)(_noise())
+
+    assert image.size == expected
+    assert array.shape == (expected[1], expected[0], 3)
+    assert np.array_equal(np.asarray(image), array)
+
+
+@pytest.mark.parametrize("filter", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_resize_agrees_with_pillow_for_every_filter(filter):
+    image = Image.fromarray(_noise(60, 50) // 2 + 64)
+
+    expected = image.resize((16, 16), Image.Resampling[filter.upper()])
+
+    for result in (ResizeFixed(16, filter=filter)(image), ResizeFixed(16, filter=filter)(np.array(image))):
+        assert np.abs(np.asarray(result).astype(int) - np.asarray(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, True, (8, 0), (1, 2, 3), "128"])
+def test_a_size_that_is_no_size_is_refused(size):
+    with pytest.raises(ConfigError) as caught:
+        ResizeFixed(size)
+
+    assert str(caught.value) == (
+        f"size is {size!r}, must be a side or (width, height) in whole pixels, at least 1\n"
+        "  where: ResizeFixed.size\n"
+        "  fix: set a size such as 128 or (160, 120)"
+    )
+
+
+def test_an_unknown_filter_is_refused_with_the_nearest_name():
+    with pytest.raises(ConfigError) as caught:
+        ResizeFixed(8, filter="bilinaer")
+
+    assert str(caught.value) == (
+        'filter is "bilinaer", which is not known\n'
+        "  where: ResizeFixed.filter\n"
+        '  fix: did you mean "bilinear"? known: bicubic, bilinear, box, hamming, lanczos, nearest'
+    )
+
+
+def test_flip_swaps_left_and_right_exactly():
+    array = _noise()
+
+    flipped = RandomFlip(1.0)(array, [0.999])
+
+    assert np.array_equal(flipped, array[:, ::-1])
+    assert np.array_equal(np.asarray(RandomFlip(1.0)(Image.fromarray(array), [0.0])), array[:, ::-1])
+
+
+def test_flipping_twice_gives_the_image_back():
+    array = _noise()
+
+    assert np.array_equal(RandomFlip(1.0)(RandomFlip(1.0)(array, [0.5]), [0.5]), array)
+
+
+def test_flip_of_a_read_only_array_leaves_it_alone():
+    array = _noise()
+    array.flags.writeable = False
+
+    assert np.array_equal(RandomFlip(1.0)(array, [0.5]), array[:, ::-1])
+
+
+def test_flip_never_happens_at_probability_zero():
+    array = _noise()
+
+    assert RandomFlip(0.0)(array, [0.0]) is array
+
+
+def test_flip_happens_as_often_as_asked():
+    draws = uniform(make_keys(seed=0, epoch=0, ids_B=torch.arange(10_000)), stream=RandomFlip.stream)
+    marked, mirrored = np.zeros((1, 2, 3), np.uint8), 0
+    marked[0, 0] = 255
+
+    for row in draws.tolist():
+        mirrored += int(RandomFlip(0.8)(marked, row)[0, 0, 0] == 0)
+
+    assert abs(mirrored / 10_000 - 0.8) < 3 * (0.8 * 0.2 / 10_000) ** 0.5
+
+
+def test_flipping_bytes_equals_flipping_floats():
+    array = _noise()
+
+    bytes_first = to_byte_tensor(RandomFlip(1.0)(array, [0.0])).float() / 255
+    floats_first = (to_byte_tensor(array).float() / 255).flip(1)
+
+    assert torch.equal(bytes_first, floats_first)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_a_probability_outside_its_range_is_refused(p):
+    with pytest.raises(ConfigError) as caught:
+        RandomFlip(p)
+
+    assert str(caught.value) == (
+        f"p is {p}, must be a probability from 0 to 1\n"
+        "  where: RandomFlip.p\n"
+        "  fix: set p = 0.5 to flip every other image"
+    )
+
+
+def test_a_random_transform_without_draws_says_how_to_draw():
+    with pytest.raises(ShapeError) as caught:
+        RandomFlip()(_noise())
+
+    assert str(caught.value) == (
+        "RandomFlip got 0 draws, needs 1\n"
+        "  where: item transform RandomFlip\n"
+        '  fix: draw them with uniform(keys_B, stream="item.random_flip", n=1)'
+    )
+
+
+def test_a_plain_transform_with_draws_is_refused():
+    with pytest.raises(ShapeError) as caught:
+        MakeRGB()(_noise(), [0.1])
+
+    assert str(caught.value) == (
+        "MakeRGB got 1 draws, needs 0\n  where: item transform MakeRGB\n  fix: call it with the image alone"
+    )
+
+
+def test_a_transform_must_say_what_it_does():
+    with pytest.raises(NotImplementedError, match="ItemTransform"):
+        ItemTransform()(_noise())
+
+
+def test_byte_tensor_holds_the_pixels_as_height_width_channels():
+    array = _noise()
+
+    tensor = to_byte_tensor(Image.fromarray(array))
+
+    assert tensor.dtype == torch.uint8
+    assert tensor.shape == (20, 30, 3)
+    assert np.array_equal(tensor.numpy(), array)
+
+
+def test_byte_tensor_of_a_writable_array_shares_its_memory():
+    array = _noise()
+
+    assert to_byte_tensor(array).data_ptr() == array.ctypes.data
+
+
+def test_byte_tensor_copies_what_cannot_be_shared():
+    frozen, mirrored = _noise(), _noise()[:, ::-1]
+    frozen.flags.writeable = False
+
+    assert np.array_equal(to_byte_tensor(frozen).numpy(), frozen)
+    assert to_byte_tensor(frozen).data_ptr() != frozen.ctypes.data
+    assert np.array_equal(to_byte_tensor(mirrored).numpy(), mirrored)
+    assert to_byte_tensor(mirrored).is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("image", "facts"),
+    [
+        (Image.new("L", (4, 4)), "PIL mode L"),
+        (np.zeros((4, 4), np.uint8), "uint8 [4, 4]"),
+        (np.zeros((4, 4, 3), np.float32), "float32 [4, 4, 3]"),
+    ],
+)
+def test_byte_tensor_refuses_what_is_not_rgb(image, facts):
+    with pytest.raises(ShapeError) as caught:
+        to_byte_tensor(image)
+
+    assert str(caught.value) == (
+        f"the image is {facts}, must be RGB\n  where: to_byte_tensor\n  fix: put MakeRGB before it"
+    )
