@@ -23,7 +23,7 @@ from imagekit.rules.tolerance import Tolerance
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int | str]):
     """`full`, or the shortest side in pixels."""
 
     name = "size"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -13,7 +13,14 @@ from imagekit.environment import count_cores
 from imagekit.rules.tolerance import Tolerance
 
 F = TypeVar("F", bound=Callable[..., Any])
-Decorator = Callable[[F], F]
+
+
+class Decorator(Protocol):
+    """What adds an option to a command's function."""
+
+    def __call__(self, function: F, /) -> F:
+        """Return the function, with the option."""
+        ...
 
 
 class Choice(click.Choice[str]):
@@ -28,7 +35,7 @@ class Choice(click.Choice[str]):
             raise click.BadParameter(f'{error.message} Did you mean "{near[0]}"?' if near else error.message) from None
 
 
-def output_option(help: str, *, required: bool = True) -> Decorator[F]:
+def output_option(help: str, *, required: bool = True) -> Decorator:
     """`-o/--output PATH`; the parameter is `output: Path` (None when not required and not given)."""
     return click.option("-o", "--output", type=click.Path(path_type=Path), required=required, help=help)
 

@@ -47,7 +47,7 @@ from imagekit.cli.screen import Screen
 @overwrite_option
 @click.pass_obj
 def train(
-    screen: Screen, file: Path, output: Path, root: Path | None, workers: int, overwrite: bool, **given: Any
+    screen: Screen, /, file: Path, output: Path, root: Path | None, workers: int, overwrite: bool, **given: Any
 ) -> Outcome:
     """Train a model on the manifest FILE, validating after each epoch, and leave everything in a run directory.
 

@@ -77,13 +77,13 @@ class ManifestDataset(Dataset[Sample]):
         keys_B = self.keys(refs)
         draws = self.pipeline.draw(keys_B).tolist()
         return [
-            Sample(self.load(ref.index, row_draws), int(self._targets[ref.index]), key, ref.index)
+            Sample(self.load(ref.row, row_draws), int(self._targets[ref.row]), key, ref.row)
             for ref, key, row_draws in zip(refs, keys_B.tolist(), draws, strict=True)
         ]
 
     def keys(self, refs: Sequence[SampleRef]) -> Tensor:
         """The int64 [B] keys of all random draws for these samples; refs of one batch share an epoch."""
-        ids_B = torch.tensor([ref.index for ref in refs], dtype=torch.int64)
+        ids_B = torch.tensor([ref.row for ref in refs], dtype=torch.int64)
         return make_keys(seed=self.seed, epoch=refs[0].epoch, ids_B=ids_B)
 
     def load(self, row: int, draws: Sequence[float]) -> Tensor:

@@ -6,6 +6,7 @@ Shapes: B batch, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from imagekit.transforms.items import ItemTransform
 
 
 class Batch(NamedTuple):
-    """x uint8 [B, H, W, 3]; y, keys and rows int64 [B]. Keys seed the batch transforms, rows lead back to the manifest."""
+    """x uint8 [B, H, W, 3]; y, keys, rows int64 [B]. Keys seed batch transforms, rows lead back to the manifest."""
 
     x: Tensor
     y: Tensor
@@ -113,10 +114,9 @@ class DataLoaders:
         """Loaders over the manifest's train and valid rows. Raises ManifestError when a split is empty."""
         train = ManifestDataset(manifest, "train", transforms=train_transforms, root=root, seed=seed)
         valid = ManifestDataset(manifest, "valid", transforms=valid_transforms, root=root, seed=seed)
-        shared = {"n_workers": n_workers, "collate": collate, "pin_memory": pin_memory}
+        load = partial(Loader, n_workers=n_workers, collate=collate, pin_memory=pin_memory)
         return cls(
-            Loader(train, batch_size=batch_size, shuffle=True, **shared),
-            Loader(valid, batch_size=2 * batch_size, shuffle=False, **shared),
+            load(train, batch_size=batch_size, shuffle=True), load(valid, batch_size=2 * batch_size, shuffle=False)
         )
 
     def set_epoch(self, epoch: int) -> None:

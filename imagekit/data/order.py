@@ -19,7 +19,7 @@ class SampleRef(NamedTuple):
     """Which row, in which epoch: all that a worker needs to make a sample."""
 
     epoch: int
-    index: int
+    row: int
 
 
 def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
@@ -51,5 +51,6 @@ class EpochBatches(Sampler[list[SampleRef]]):
         order = (
             epoch_order(self.n_rows, seed=self.seed, epoch=self.epoch) if self.shuffle else torch.arange(self.n_rows)
         )
-        for batch in order.split(self.batch_size):
-            yield [SampleRef(self.epoch, index) for index in batch.tolist()]
+        rows = order.tolist()
+        for start in range(0, len(rows), self.batch_size):
+            yield [SampleRef(self.epoch, row) for row in rows[start : start + self.batch_size]]

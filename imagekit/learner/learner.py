@@ -183,8 +183,10 @@ class Learner:
         """Epochs done over epochs in all, in 0..1; a function of epoch and batch alone, so a resumed fit agrees."""
         if not self.n_epochs:
             return 0.0
-        done = self.i_batch / self.n_batches if self.in_train and self.n_batches else float(not self.in_train)
-        return (self.epoch + done) / self.n_epochs
+        if not self.in_train:
+            return (self.epoch + 1) / self.n_epochs
+        n_batches = max(1, self.n_batches)  # 0 at the first begin_fit
+        return (self.epoch * n_batches + self.i_batch) / (self.n_epochs * n_batches)
 
     def add_callbacks(self, callbacks: Iterable[Callback]) -> None:
         """Add callbacks and let each see this learner. Raises ConfigError for what is not a Callback object."""

@@ -114,11 +114,9 @@ def draw_figure(name: str, *, rng: np.random.Generator, side_px: int) -> Image.I
 def _paint(cover_HW1: Array, rng: np.random.Generator) -> Image.Image:
     height, width = cover_HW1.shape[:2]
     figure, ground = pick_colours(rng)
-    slope_x, slope_y = rng.uniform(-_SHADING, _SHADING, 2).astype(np.float32)
-    shading_HW1 = (
-        slope_x * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-        + slope_y * np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
-    )
+    # Soft patches of light, as on a wall: a flat ground would make strangers near-identical to a difference hash.
+    patches = Image.fromarray(rng.uniform(-_SHADING, _SHADING, (8, 9)).astype(np.float32))
+    shading_HW1 = np.asarray(patches.resize((width, height), Image.Resampling.BILINEAR))[..., None]
     noise_HWC = rng.integers(-_NOISE, _NOISE + 1, (height, width, 3), dtype=np.int8)
     values_HWC = ground + cover_HW1 * (figure - ground) + shading_HW1 + noise_HWC
     return Image.fromarray(np.clip(values_HWC + 0.5, 0, 255).astype(np.uint8))

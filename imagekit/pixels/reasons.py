@@ -96,6 +96,8 @@ def _detail(error: Exception) -> str:
         words = "decoding needs more memory than this process may have"
     if words == _NO_PIXELS:
         words = "the header promises no pixels"
+    if isinstance(error, LookupError):
+        words = f"{type(error).__name__}: {words}"  # a bare key or index says nothing on its own
     return (words or type(error).__name__)[:_DETAIL_LENGTH]
 
 

@@ -2,7 +2,7 @@
 
 Both are antialiased: a filter grows with the reduction, so texture is averaged, not skipped. For bilinear and bicubic
 they agree within 1 of 255 (white noise: 2 in a few pixels), except where a bicubic overshoot beyond black or white is
-cut off between the horizontal and the vertical pass: Pillow 13 chooses the order of the two, torch begins with the rows.
+cut off between the horizontal and the vertical pass: Pillow 13 chooses their order, torch begins with the horizontal.
 Without a box the torch kernel works on channels-last bytes as they lie, the fastest way; with one, see `resample`.
 
 H height, W width, C channels.

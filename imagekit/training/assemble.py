@@ -38,8 +38,8 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(str(torch_facts().get("device", "cpu")))
     device = torch.device(name)
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type, lambda: True)
-    if not there():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
         raise ConfigError(
             f'device "{name}" is not there', where="device", fix="give --device cpu, or see imagekit doctor"
         )
@@ -51,7 +51,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch_facts().get("cpu_bf16"))
 
 
@@ -119,12 +119,11 @@ def is_augmented(config: TrainConfig) -> bool:
 def make_learner(manifest: Manifest, dls: DataLoaders, config: TrainConfig, *, device: torch.device) -> Learner:
     """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms."""
     model = create_model(config.model, c_in=3, c_out=len(manifest.vocab), seed=config.seed)
-    hypers = {"momentum": config.momentum, "weight_decay": config.weight_decay}
     return Learner(
         model,
         dls,
         loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
-        opt_func=partial(create_optimizer, config.opt, **hypers),
+        opt_func=partial(create_optimizer, config.opt, momentum=config.momentum, weight_decay=config.weight_decay),
         lr=config.lr,
         callbacks=[EpochOrder(), one_cycle(config), *batch_callbacks(train_stats(manifest), config, device)],
     )

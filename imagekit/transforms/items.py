@@ -9,6 +9,7 @@ Shapes: H height, W width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, TypeVar, cast
@@ -139,9 +140,9 @@ def check_filter(name: str, *, where: str) -> None:
 
 
 def check_range(low: float, high: float, pair: tuple[float, float], *, what: str, where: str) -> None:
-    """Raises ConfigError unless low < pair[0] <= pair[1] <= high."""
-    if len(pair) != 2 or not low < pair[0] <= pair[1] <= high:
-        upper = f" and at most {high:g}" if np.isfinite(high) else ""
+    """Raises ConfigError unless low < pair[0] <= pair[1] <= high, both finite."""
+    if len(pair) != 2 or not (low < pair[0] <= pair[1] <= high and math.isfinite(pair[1])):
+        upper = f" and at most {high:g}" if math.isfinite(high) else ""
         raise ConfigError(
             f"{what} is {tuple(pair)}, must be (lowest, highest) above {low:g}{upper}, the lowest first",
             where=where,

@@ -215,6 +215,7 @@ def test_a_failure_at_any_operation_leaves_old_or_new(
     tmp_path: Path, case_name: str, exchanging: bool, code: int
 ) -> None:
     outcomes = []
+    expected = DiskFullError if code == errno.ENOSPC else OSError
     fired = True
     while fired:
         place = tmp_path / str(len(outcomes))
@@ -225,7 +226,7 @@ def test_a_failure_at_any_operation_leaves_old_or_new(
                 try:
                     case.run()
                     failed = False
-                except DiskFullError if code == errno.ENOSPC else OSError:
+                except expected:
                     failed = True
             fired = fault.fired
             outcomes.append((failed, faults.state(case.target)))

@@ -307,8 +307,19 @@ def test_position_goes_from_zero_towards_one_by_batches():
     assert learner.position == 1.0
 
 
-def test_position_before_any_fit_is_zero():
-    assert make_learner().position == 0.0
+def test_position_before_any_fit_is_zero_and_at_begin_fit_that_of_the_first_epoch():
+    class Position(Callback):
+        at = -1.0
+
+        def begin_fit(self) -> None:
+            self.at = self.position
+
+    position = Position()
+    learner = make_learner(None, position)
+
+    assert learner.position == 0.0
+    learner.fit(4, first_epoch=1)
+    assert position.at == 0.25
 
 
 def test_resumed_fit_has_the_positions_of_the_whole_one():

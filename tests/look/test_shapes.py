@@ -16,6 +16,7 @@ from imagekit.errors import ImageError, UsageError
 from imagekit.files.names import display_name
 from imagekit.look import shapes
 from imagekit.look.shapes import MIN_CONTRAST, N_RECIPE_CLASSES, SHAPES_CLASSES, draw_figure, draw_shapes, pick_colours
+from imagekit.pixels.dhash import dhash
 from imagekit.pixels.open import open_image, read_header
 from imagekit.pixels.rgb import to_rgb
 from imagekit.pixels.upright import upright, upright_size
@@ -180,7 +181,7 @@ def test_the_sixteen_bit_picture_would_be_flat_if_it_were_clipped(source):
 
 
 def test_the_misnamed_picture_ends_in_jpeg(source):
-    assert [planted.path for planted in source.planted if planted.kind == "misnamed"][0].endswith(".JPEG")
+    assert next(planted.path for planted in source.planted if planted.kind == "misnamed").endswith(".JPEG")
 
 
 def test_the_duplicate_repeats_a_train_picture_in_val(source):
@@ -270,6 +271,18 @@ def test_a_figure_covers_a_fair_part_of_the_picture_and_stays_off_its_rim(name):
 
         assert 0.03 < figure.mean() < 0.5, seed
         assert min(rim.mean(), 1 - rim.mean()) < 0.05, seed
+
+
+def test_no_two_pictures_are_near_identical_to_the_difference_hash():
+    hashes = [
+        dhash(draw_figure(name, rng=np.random.default_rng([number, seed]), side_px=96))
+        for number, name in enumerate(SHAPES_CLASSES.values())
+        for seed in range(20)
+    ]
+
+    distances = [(one ^ other).bit_count() for index, one in enumerate(hashes) for other in hashes[:index]]
+
+    assert min(distances) > 3  # at most 3 would make them one group, and a leak where splits differ
 
 
 def test_pictures_of_one_class_differ():

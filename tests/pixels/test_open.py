@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from imagekit.errors import ImageError
 from imagekit.pixels.limits import MAX_PIXELS
@@ -301,6 +301,16 @@ def test_the_detail_is_one_line_without_addresses():
     error = error_of(b"\xff\xd8\xff\xe0" + b"\0" * 50)
 
     assert "\n" not in error.detail and " at 0x" not in error.detail
+
+
+def test_a_bare_key_of_the_decoder_says_that_it_is_one(monkeypatch):
+    def no_key(*_args: object) -> None:
+        raise KeyError(10825)
+
+    data = saved(noise(), "TIFF")
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load_prepare", no_key)
+
+    assert str(error_of(data)) == "corrupt: KeyError: 10825"
 
 
 def test_pillows_warnings_stay_inside():

@@ -181,6 +181,7 @@ def test_a_changed_byte_inside_a_tensor_is_found(path: Path):
     [b"garbage", b"\x00" * 500, b"PK\x03\x04", b"PK\x05\x06" + b"\x00" * 18, b"<html>", pickle.dumps({"model": {}})]
     + [bytes(random.Random(seed).randbytes(300)) for seed in range(20)]
     + [b"PK\x03\x04" + random.Random(seed).randbytes(300) for seed in range(20)],
+    ids=lambda data: data[:8].hex(),
 )
 def test_garbage_is_one_plain_error(path: Path, data: bytes):
     assert refusal(path, data) == damaged(path)

@@ -130,7 +130,7 @@ def test_a_long_torn_line_is_cut_whole(tmp_path: Path):
     assert [event["event"] for event in read_events(path)] == ["start", "resume"]
 
 
-@pytest.mark.parametrize("line", ["{", "3", "\x00", "[" * 100_000])
+@pytest.mark.parametrize("line", ["{", "3", "\x00", "[" * 5_000], ids=lambda line: repr(line[:9]))
 def test_a_damaged_event_is_named(tmp_path: Path, line: str):
     path = tmp_path / "events.jsonl"
     path.write_text(line + "\n")

@@ -63,9 +63,10 @@ ODD_VALUES: list[dict[str, object]] = [{"state": "odd"}, {"state": []}, {"pid": 
 @pytest.mark.parametrize(
     "data",
     [
-        *(b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 100_000),
+        *(b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 5_000),
         *(json.dumps(GOOD | odd).encode() for odd in ODD_VALUES),
     ],
+    ids=lambda data: repr(data[:40]),
 )
 def test_damaged_status_is_one_plain_error(tmp_path: Path, data: bytes):
     path = tmp_path / "status.json"

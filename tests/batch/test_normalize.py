@@ -1,0 +1,147 @@
+"""Bytes to floats, floats to normalised floats."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from imagekit.batch.affine import RandomAffine
+from imagekit.batch.normalize import Normalize, ToFloat
+from imagekit.batch.transform import BatchTransform
+from imagekit.errors import ConfigError, ShapeError
+from imagekit.transforms.compose import compose
+from imagekit.transforms.draws import make_keys
+
+_MEAN, _STD = [0.47, 0.48, 0.45], [0.29, 0.28, 0.30]
+
+
+def _bytes(n: int = 2, height: int = 5, width: int = 7, n_channels: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, height, width, n_channels), dtype=torch.uint8, generator=generator)
+
+
+def test_every_byte_becomes_exactly_its_255th():
+    values = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1)
+
+    result = ToFloat()(values)
+
+    assert torch.equal(result.flatten(), torch.arange(256) / 255)
+    assert result.max() == 1.0
+
+
+def test_bytes_become_channels_first_in_shape_and_stay_channels_last_in_memory():
+    batch = _bytes()
+
+    result = ToFloat()(batch)
+
+    assert result.shape == (2, 3, 5, 7)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(result, batch.permute(0, 3, 1, 2) / 255)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-6), (torch.float64, 1e-12), (torch.bfloat16, 3e-2)])
+def test_normalised_is_minus_mean_over_std_per_channel(layout, dtype, atol):
+    batch = ToFloat()(_bytes()).to(dtype, memory_format=layout)
+    mean, std = (torch.tensor(values, dtype=dtype)[:, None, None] for values in (_MEAN, _STD))
+
+    result = Normalize(_MEAN, _STD)(batch)
+
+    assert result.dtype == dtype
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(result, (batch - mean) / std, atol=atol)
+
+
+def test_a_batch_normalised_by_its_own_statistics_has_mean_0_and_std_1():
+    batch = ToFloat()(_bytes(8, 32, 32))
+
+    result = Normalize(batch.mean((0, 2, 3)).tolist(), batch.std((0, 2, 3)).tolist())(batch)
+
+    assert torch.allclose(result.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(result.std((0, 2, 3)), torch.ones(3), atol=1e-5)
+
+
+def test_normalising_leaves_its_input_alone():
+    batch = ToFloat()(_bytes())
+    before = batch.clone()
+
+    Normalize(_MEAN, _STD)(batch)
+
+    assert torch.equal(batch, before)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_any_number_of_channels_can_be_normalised(n_channels):
+    normalize = Normalize([0.5] * n_channels, [0.25] * n_channels)
+
+    for height, width in ((5, 7), (9, 2), (5, 7)):
+        batch = ToFloat()(_bytes(2, height, width, n_channels))
+
+        assert torch.allclose(normalize(batch), (batch - 0.5) / 0.25, atol=1e-6)
+
+
+def test_batch_transforms_run_as_float_affine_normalise():
+    transforms: list[BatchTransform] = [Normalize(_MEAN, _STD), RandomAffine(), ToFloat()]
+    batch, keys = _bytes(4, 8, 8), make_keys(seed=0, epoch=0, ids_B=torch.arange(4))
+
+    result = compose(batch, transforms, keys)
+
+    by_hand = Normalize(_MEAN, _STD)(RandomAffine()(ToFloat()(batch), keys))
+    assert torch.equal(result, by_hand)
+    assert [t.train_only for t in transforms] == [False, True, False]
+
+
+def test_transforms_tell_their_options_in_plain_types():
+    assert ToFloat().to_dict() == {"name": "ToFloat"}
+    assert Normalize(_MEAN, torch.tensor([0.5, 0.5, 0.5])).to_dict() == {
+        "name": "Normalize",
+        "mean": _MEAN,
+        "std": [0.5, 0.5, 0.5],
+    }
+
+
+def test_floats_handed_to_the_byte_step_are_refused():
+    with pytest.raises(ShapeError) as caught:
+        ToFloat()(torch.zeros(2, 5, 7, 3))
+
+    assert str(caught.value) == (
+        "the batch is torch.float32 [2, 5, 7, 3], must be uint8 [B, H, W, C]\n"
+        "  where: ToFloat\n"
+        "  fix: stack the results of to_byte_tensor"
+    )
+
+
+@pytest.mark.parametrize(
+    "batch", [torch.zeros(2, 1, 5, 7), torch.zeros(3, 5, 7), torch.zeros(2, 3, 5, 7, dtype=torch.uint8)]
+)
+def test_a_batch_that_does_not_fit_the_statistics_is_refused(batch):
+    with pytest.raises(ShapeError) as caught:
+        Normalize(_MEAN, _STD)(batch)
+
+    assert str(caught.value) == (
+        f"the batch is {batch.dtype} {list(batch.shape)}, must be floats [B, 3, H, W]\n"
+        "  where: Normalize\n"
+        "  fix: put ToFloat before it, and give one mean and std per channel"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.5], [0.2, 0.2]), ([], []), ([0.5], [0.0]), ([0.5], [-1.0]), ([float("nan")], [1.0])]
+)
+def test_statistics_that_cannot_be_are_refused(mean, std):
+    with pytest.raises(ConfigError) as caught:
+        Normalize(mean, std)
+
+    assert str(caught.value) == (
+        f"mean is {mean} and std is {std}, must be one of each per channel, std above 0\n"
+        "  where: Normalize\n"
+        "  fix: pass the manifest's train mean and std"
+    )
+
+
+def test_a_batch_transform_must_say_what_it_does():
+    with pytest.raises(NotImplementedError, match="BatchTransform"):
+        BatchTransform()(torch.zeros(1))
+    with pytest.raises(NotImplementedError, match="BatchTransform"):
+        BatchTransform().to_dict()

@@ -1,0 +1,91 @@
+"""Transforms of the phase, in their order, with keys where they ask for them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from learner.toy import loaders, make_learner
+from torch import Tensor
+
+from imagekit.callbacks.batch_transforms import BatchTransforms
+from imagekit.errors import ConfigError
+from imagekit.learner.callback import Callback
+
+
+class Scale:
+    def __init__(self, factor: float, order: int) -> None:
+        self.factor, self._order = factor, order
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Plus:
+    _order = 5
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + 1.0
+
+
+class AddKeys:
+    needs_keys = True
+
+    def __call__(self, x: Tensor, keys_B: Tensor) -> Tensor:
+        return x + keys_B[:, None]
+
+
+class Inputs(Callback):
+    _order = 50
+
+    def __init__(self) -> None:
+        self.train: list[Tensor] = []
+        self.valid: list[Tensor] = []
+
+    def after_pred(self) -> None:
+        (self.train if self.in_train else self.valid).append(self.xb)
+
+
+def test_each_phase_has_its_own_transforms_in_their_order():
+    dls, inputs = loaders([3], [2]), Inputs()
+
+    make_learner(dls, BatchTransforms([Plus(), Scale(2.0, 1)], [Scale(3.0, 9), Plus()]), inputs).fit(1)
+
+    assert torch.equal(inputs.train[0], dls.train[0][0] * 2.0 + 1.0)
+    assert torch.equal(inputs.valid[0], (dls.valid[0][0] + 1.0) * 3.0)
+
+
+def test_a_transform_that_needs_keys_gets_those_of_the_batch():
+    dls, inputs = loaders([3], [2], with_keys=True), Inputs()
+
+    make_learner(dls, BatchTransforms([AddKeys()]), inputs).fit(1)
+
+    assert torch.equal(inputs.train[0], dls.train[0][0] + torch.arange(3)[:, None])
+    assert torch.equal(inputs.valid[0], dls.valid[0][0])
+
+
+def test_a_plain_function_is_a_transform():
+    dls, inputs = loaders([3], [2]), Inputs()
+
+    make_learner(dls, BatchTransforms([torch.neg], [torch.neg]), inputs).fit(1)
+
+    assert torch.equal(inputs.train[0], -dls.train[0][0])
+
+
+def test_missing_keys_are_said():
+    with pytest.raises(ConfigError) as caught:
+        make_learner(loaders([3], [2]), BatchTransforms([AddKeys()])).fit(1)
+
+    assert str(caught.value) == (
+        "AddKeys draws at random and needs keys; the batch has 2 parts\n"
+        "  where: BatchTransforms\n"
+        "  fix: use a loader whose batches are (x, y, keys)"
+    )
+
+
+def test_the_batch_itself_is_not_changed():
+    dls = loaders([3], [2])
+    before = dls.train[0][0].clone()
+
+    make_learner(dls, BatchTransforms([Plus()])).fit(2)
+
+    assert torch.equal(dls.train[0][0], before)

@@ -1,0 +1,129 @@
+"""bfloat16 in the forward pass only, channels_last weights, and nothing left switched on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from learner.toy import EventLog, Loaders, conv_net, images, make_learner
+
+from imagekit.callbacks.mixed_precision import MixedPrecision
+from imagekit.errors import ConfigError
+from imagekit.learner.callback import Callback
+from imagekit.learner.events import CancelBatchException, CancelTrainException
+
+
+def image_loaders() -> Loaders:
+    return Loaders(images([8, 8], seed=1), images([8], seed=2))
+
+
+class Types(Callback):
+    _order = 100
+
+    def __init__(self) -> None:
+        self.pred: set[torch.dtype] = set()
+        self.loss: set[torch.dtype] = set()
+        self.on_outside: set[bool] = set()
+
+    def after_pred(self) -> None:
+        self.pred.add(self.learner.pred.dtype)
+
+    def after_loss(self) -> None:
+        self.loss.add(self.learner.loss.dtype)
+        self.on_outside.add(torch.is_autocast_enabled("cpu"))
+
+
+def test_predictions_are_bfloat16_and_everything_kept_is_float32():
+    types = Types()
+    learner = make_learner(image_loaders(), MixedPrecision(), types, model=conv_net())
+
+    learner.fit(1)
+
+    assert types.pred == {torch.bfloat16}
+    assert types.loss == {torch.float32}
+    assert {tensor.dtype for tensor in learner.model.parameters()} == {torch.float32}
+    assert {param.grad.dtype for param in learner.model.parameters() if param.grad is not None} <= {torch.float32}
+    assert types.on_outside == {False}
+
+
+def test_convolutions_become_channels_last():
+    learner = make_learner(image_loaders(), MixedPrecision(), model=conv_net())
+
+    learner.fit(1)
+
+    assert learner.model[0].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize("at", ["begin_batch", "after_pred", "after_loss", "after_step"])
+@pytest.mark.parametrize("error", [CancelBatchException(), CancelTrainException(), ValueError("broken")])
+def test_autocast_is_off_after_a_batch_left_early(at: str, error: Exception):
+    log = EventLog(at, error)
+    log._order = 100  # after autocast went on
+    learner = make_learner(image_loaders(), MixedPrecision(), log, model=conv_net())
+
+    if isinstance(error, ValueError):
+        with pytest.raises(ValueError, match="broken"):
+            learner.fit(1)
+    else:
+        learner.fit(1)
+
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_float16_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        MixedPrecision(dtype=torch.float16)
+
+    assert str(caught.value) == (
+        "dtype is torch.float16, must be torch.bfloat16\n"
+        "  where: MixedPrecision: dtype\n"
+        "  fix: use bfloat16, or leave MixedPrecision out to train in float32"
+    )
+    assert MixedPrecision(dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_mixed_precision_learns_and_repeats_bit_for_bit():
+    models = [conv_net(seed=3), conv_net(seed=3)]
+    dls = Loaders(images([16] * 8, seed=1), images([64], seed=2))
+
+    for model in models:
+        make_learner(dls, MixedPrecision(), model=model).fit(2)
+
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+    x, y = dls.valid[0]
+    assert (models[0].eval()(x).argmax(1) == y).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_state_of_a_float32_fit_goes_on_in_channels_last(fused: bool):
+    # a fused step walks through weight, gradient and state as flat arrays: they must lie in one order
+    def trained(*, change_layout: bool) -> torch.nn.Module:
+        def make_opt(params: object, *, lr: float) -> torch.optim.Optimizer:
+            return torch.optim.SGD(params, lr=lr, momentum=0.9, fused=fused)  # type: ignore[arg-type]
+
+        learner = make_learner(image_loaders(), model=conv_net(), opt_func=make_opt)
+        learner.fit(1)
+        if change_layout:
+            callback = MixedPrecision()
+            callback.learner = learner
+            callback.begin_fit()
+        learner.fit(1)
+        return learner.model
+
+    for one, other in zip(
+        trained(change_layout=False).parameters(), trained(change_layout=True).parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_resumed_mixed_precision_run_ends_in_the_same_bits():
+    whole = make_learner(image_loaders(), MixedPrecision(), model=conv_net())
+    first = make_learner(image_loaders(), MixedPrecision(), model=conv_net())
+    whole.fit(4)
+    first.fit(4, [EventLog("begin_epoch", CancelTrainException(), nth=3)])
+
+    resumed = make_learner(image_loaders(), MixedPrecision(), model=conv_net(seed=8))
+    resumed.fit(4, first_epoch=resumed.load_state_dict(first.state_dict()))
+
+    for one, other in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)

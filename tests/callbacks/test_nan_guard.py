@@ -1,0 +1,159 @@
+"""A loss that is no number stops the training, says where, and spares the checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from learner.toy import loaders, make_learner
+
+from imagekit.callbacks.checkpoint import CheckpointCallback
+from imagekit.callbacks.metrics import MetricsCallback
+from imagekit.callbacks.nan_guard import NanGuard
+from imagekit.callbacks.recorder import RecorderCallback
+from imagekit.errors import TrainingError
+from imagekit.learner.callback import Callback
+from imagekit.learner.learner import Learner
+from imagekit.runs.checkpoint import load_checkpoint
+from imagekit.runs.layout import RunLayout
+from imagekit.runs.recorder import read_events
+from imagekit.runs.status import read_status
+
+
+class Spoil(Callback):
+    """Make the loss `value` in one batch of one phase of one epoch."""
+
+    _order = 1
+
+    def __init__(self, value: float, *, epoch: int, i_batch: int, in_train: bool) -> None:
+        self.value, self.at = value, (epoch, i_batch, in_train)
+
+    def after_loss(self) -> None:
+        if (self.epoch, self.i_batch, self.in_train) == self.at:
+            self.learner.loss = self.learner.loss * self.value
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> RunLayout:
+    return RunLayout(tmp_path / "run").create()
+
+
+def learner_with(layout: RunLayout, *callbacks: Callback, with_keys: bool = False) -> Learner:
+    learner = make_learner(loaders([4, 4], [4], with_keys=with_keys), MetricsCallback(), NanGuard(layout), *callbacks)
+    learner.add_callbacks([RecorderCallback(layout), CheckpointCallback(layout, learner.state_dict)])
+    return learner
+
+
+def failure(learner: Learner) -> str:
+    with pytest.raises(TrainingError) as caught:
+        learner.fit(3)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_bad_training_loss_stops_at_its_step(layout: RunLayout, value: float):
+    learner = learner_with(layout, Spoil(value, epoch=1, i_batch=1, in_train=True))
+
+    text = failure(learner)
+
+    assert text == (
+        f"the training loss is {value} in epoch 2, step 2\n"
+        f"  where: {layout.failure}\n"
+        "  fix: lower the learning rate (it was 0.1); the checkpoints are those of the last good epoch"
+    )
+    assert all(torch.isfinite(param).all() for param in learner.model.parameters())
+    assert json.loads(layout.failure.read_text()) == {
+        "phase": "training",
+        "epoch": 2,
+        "step": 2,
+        "loss": str(value),
+        "lr": 0.1,
+        "keys": None,
+    }
+
+
+def test_checkpoints_and_records_are_those_of_the_last_good_epoch(layout: RunLayout):
+    failure(learner_with(layout, Spoil(float("nan"), epoch=1, i_batch=0, in_train=False)))
+
+    assert load_checkpoint(layout.last)["epochs_done"] == 1
+    assert load_checkpoint(layout.best)["epochs_done"] == 1
+    assert layout.metrics.read_text().count("\n") == 2
+    status = read_status(layout.status)
+    assert (status.state, status.epoch) == ("failed", 1)
+    last = read_events(layout.events)[-1]
+    assert (last["event"], last["error"]) == ("failure", "TrainingError")
+    assert last["what"] == "the validation loss is nan in epoch 2, step 1"
+
+
+def test_keys_of_the_batch_are_kept(layout: RunLayout):
+    failure(learner_with(layout, Spoil(float("nan"), epoch=0, i_batch=0, in_train=True), with_keys=True))
+
+    assert json.loads(layout.failure.read_text())["keys"] == [0, 1, 2, 3]
+
+
+def test_finite_losses_pass(layout: RunLayout):
+    learner_with(layout, Spoil(1e30, epoch=1, i_batch=0, in_train=False)).fit(3)
+
+    assert not layout.failure.exists()
+    assert load_checkpoint(layout.last)["epochs_done"] == 3
+
+
+# the path of accelerators, on a stand-in for a device: what is asked is asked once a phase
+
+
+class Remote:
+    """Losses of a device other than the CPU."""
+
+    class Loss:
+        def __init__(self, value: float) -> None:
+            self.value = value
+            self.device = torch.device("cuda")
+
+        def detach(self) -> Remote.Loss:
+            return self
+
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(torch.tensor(args[0].value))
+
+
+@pytest.mark.parametrize(("values", "step"), [([1.0, float("nan"), 1.0, float("inf")], 2), ([float("inf")], 1)])
+def test_elsewhere_the_first_bad_step_is_found_at_the_end_of_the_phase(
+    layout: RunLayout, values: list[float], step: int
+):
+    learner = make_learner()
+    learner.make_opt()
+    guard = NanGuard(layout)
+    guard.learner = learner
+    guard.begin_epoch()
+    for i, value in enumerate(values):
+        learner.i_batch, learner.loss, learner.in_train = i, Remote.Loss(value), True
+        guard.after_loss()
+    learner.in_train = False
+
+    with pytest.raises(TrainingError) as caught:
+        guard.begin_validate()
+
+    assert str(caught.value) == (
+        f"the training loss is not a finite number in epoch 1, step {step}\n"
+        f"  where: {layout.failure}\n"
+        "  fix: lower the learning rate (it was 0.1); the checkpoints are those of the last good epoch"
+    )
+    assert json.loads(layout.failure.read_text())["loss"] is None
+
+
+def test_elsewhere_good_steps_pass_both_phases(layout: RunLayout):
+    learner = make_learner()
+    guard = NanGuard(layout)
+    guard.learner = learner
+    guard.begin_epoch()
+    learner.loss = Remote.Loss(1.0)
+    guard.after_loss()
+    guard.begin_validate()
+    guard.after_loss()
+    guard.after_epoch()
+
+    assert not layout.failure.exists()

@@ -1,0 +1,90 @@
+"""A schedule sets any hyper of every group, by the position alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from learner.toy import loaders, make_learner
+
+from imagekit.callbacks.scheduler import ParamScheduler
+from imagekit.errors import ConfigError
+from imagekit.learner.callback import Callback
+
+
+def line(position: float) -> float:
+    return 1.0 - position
+
+
+class Hypers(Callback):
+    _order = 50
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.seen: list[Any] = []
+
+    def after_step(self) -> None:
+        self.seen.append([tuple(group[name] for name in self.names) for group in self.opt.param_groups])
+
+
+def split(model: Any) -> list[dict[str, Any]]:
+    return [{"params": [model.weight]}, {"params": [model.bias]}]
+
+
+def test_each_step_has_the_value_of_its_position():
+    hypers = Hypers("lr")
+
+    make_learner(loaders([2] * 4, [2]), ParamScheduler("lr", line), hypers).fit(2)
+
+    assert hypers.seen == [[(1 - i / 8,)] for i in range(8)]
+
+
+def test_any_hyper_can_be_scheduled_beside_another():
+    hypers = Hypers("lr", "momentum")
+    schedules = [ParamScheduler("lr", line), ParamScheduler("momentum", lambda position: 0.5 + position / 2)]
+
+    make_learner(loaders([2] * 2, [2]), *schedules, hypers).fit(1)
+
+    assert hypers.seen == [[(1.0, 0.5)], [(0.5, 0.75)]]
+
+
+def test_one_schedule_serves_all_groups_and_a_list_one_each():
+    together, apart = Hypers("lr"), Hypers("lr")
+    dls = loaders([2, 2], [2])
+
+    make_learner(dls, ParamScheduler("lr", line), together, splitter=split).fit(1)
+    make_learner(dls, ParamScheduler("lr", [line, lambda _: 0.25]), apart, splitter=split).fit(1)
+
+    assert together.seen == [[(1.0,), (1.0,)], [(0.5,), (0.5,)]]
+    assert apart.seen == [[(1.0,), (0.25,)], [(0.5,), (0.25,)]]
+
+
+def test_resumed_fit_goes_on_where_the_schedule_was():
+    hypers = Hypers("lr")
+
+    make_learner(loaders([2, 2], [2]), ParamScheduler("lr", line), hypers).fit(4, first_epoch=3)
+
+    assert hypers.seen == [[(0.25,)], [(0.125,)]]
+
+
+def test_unknown_hyper_is_refused_before_training():
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, ParamScheduler("momentom", line)).fit(1)
+
+    assert str(caught.value).startswith(
+        'the optimizer has no hyper "momentom"\n'
+        "  where: ParamScheduler\n"
+        '  fix: did you mean "momentum"? known: dampening, '
+    )
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_list_of_the_wrong_length_is_refused(n: int):
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, ParamScheduler("lr", [line] * n), splitter=split).fit(1)
+
+    assert str(caught.value) == (
+        f"{n} schedules for 2 parameter groups\n"
+        "  where: ParamScheduler: lr\n"
+        "  fix: give one schedule for all groups, or one for each"
+    )
