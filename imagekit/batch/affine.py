@@ -71,18 +71,29 @@ class Sampler:
         Raises ShapeError if batch and matrices do not fit each other.
         """
         _check_batch(x_BCHW, matrix_B33)
-        wide_BCHW = x_BCHW if x_BCHW.dtype == torch.float64 else x_BCHW.float()
-        height, width = size or (x_BCHW.shape[2], x_BCHW.shape[3])
-        grid_BHW2 = self._grid(matrix_B33.to(wide_BCHW.device, wide_BCHW.dtype, non_blocking=True), height, width)
+        n_images, n_channels, *side_lengths = x_BCHW.shape
+        height, width = size or side_lengths
+        sampled_BCHW = x_BCHW.new_empty((n_images, height, width, n_channels)).permute(0, 3, 1, 2)
+        dtype = torch.float64 if x_BCHW.dtype == torch.float64 else torch.float32
+        matrix_B33 = matrix_B33.to(dtype).to(x_BCHW.device, non_blocking=True)  # some devices have no doubles
+        # on a CPU in parts: intermediate results of a whole batch cost more in page faults than in arithmetic
+        n_part = 8 * torch.get_num_threads() if x_BCHW.device.type == "cpu" else max(n_images, 1)
+        for start in range(0, n_images, n_part):
+            part = slice(start, start + n_part)
+            sampled_BCHW[part] = self._sample(x_BCHW[part], matrix_B33[part], height, width)
+        return sampled_BCHW
+
+    def _sample(self, x_BCHW: Tensor, matrix_B33: Tensor, height: int, width: int) -> Tensor:
+        """The images through their matrices, in whatever layout grid_sample gives."""
+        grid_BHW2 = self._grid(matrix_B33, height, width)
         sampled_BCHW = F.grid_sample(
-            wide_BCHW, grid_BHW2, mode="bilinear", padding_mode=self.padding_mode, align_corners=False
-        )
-        sampled_BCHW = sampled_BCHW.to(x_BCHW.dtype, memory_format=torch.channels_last)
+            x_BCHW.to(grid_BHW2.dtype), grid_BHW2, mode="bilinear", padding_mode=self.padding_mode, align_corners=False
+        ).to(x_BCHW.dtype)
         if (height, width) != x_BCHW.shape[2:]:
             return sampled_BCHW
         # rounding inside grid_sample moves a pixel by up to 1e-5 of the step to its neighbour at 224 pixels
         eye_33 = torch.eye(3, dtype=matrix_B33.dtype, device=matrix_B33.device)
-        is_same_B = (matrix_B33 == eye_33).flatten(1).all(dim=1).to(x_BCHW.device, non_blocking=True)
+        is_same_B = (matrix_B33 == eye_33).flatten(1).all(dim=1)
         return torch.where(is_same_B[:, None, None, None], x_BCHW, sampled_BCHW)
 
     def _grid(self, matrix_B33: Tensor, height: int, width: int) -> Tensor:
@@ -127,7 +138,6 @@ class RandomAffine(BatchTransform):
     """
 
     _order: ClassVar[int] = 10
-    train_only: ClassVar[bool] = True
     needs_keys: ClassVar[bool] = True
     stream: ClassVar[str] = "batch.random_affine"
     n_draws: ClassVar[int] = 5

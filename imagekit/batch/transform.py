@@ -13,11 +13,10 @@ from torch import Tensor
 class BatchTransform:
     """A batch in, a batch out, on its device; what is random in it comes from one key per image.
 
-    `_order` says when it runs (lower first); `train_only` keeps it out of validation; `needs_keys` says that it draws.
+    `_order` says when it runs (lower first); `needs_keys` that it draws, and cannot do without keys.
     """
 
     _order: ClassVar[int] = 0
-    train_only: ClassVar[bool] = False
     needs_keys: ClassVar[bool] = False
 
     def __call__(self, x: Tensor, keys_B: Tensor | None = None) -> Tensor:

@@ -30,9 +30,8 @@ class MixedPrecision(Callback):
         self._autocast = ExitStack()
 
     def begin_fit(self) -> None:
-        """Model, and optimizer state that exists already, to channels_last."""
+        """Model to channels_last; the learner lets optimizer state follow."""
         self.learner.model.to(memory_format=torch.channels_last)
-        _match_layout(self.learner.opt)
 
     def begin_batch(self) -> None:
         """Autocast on, on the device where the model is."""
@@ -46,11 +45,3 @@ class MixedPrecision(Callback):
     def after_batch(self) -> None:
         """Autocast off, if the batch was left before its loss."""
         self._autocast.close()
-
-
-def _match_layout(opt: torch.optim.Optimizer) -> None:
-    """Give state tensors the memory order of their parameters: fused kernels go through both as one flat array."""
-    for param, state in opt.state.items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.shape == param.shape and value.stride() != param.stride():
-                state[name] = torch.empty_like(param).copy_(value)

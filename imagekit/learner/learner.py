@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from imagekit.errors import CheckpointError, ConfigError, TrainingError
 from imagekit.learner.callback import Callback
 from imagekit.learner.events import EVENTS, CancelBatchException, CancelEpochException, CancelTrainException
+from imagekit.learner.memory_order import match_memory_order
 from imagekit.learner.train_eval import TrainEvalCallback
 
 C = TypeVar("C", bound=Callback)
@@ -102,6 +103,7 @@ class Learner:
             self._prepare(n_epochs, first_epoch, reset_opt)
             try:
                 self("begin_fit")
+                match_memory_order(self._optimizer())
                 self.all_epochs(first_epoch)
             except CancelTrainException:
                 self("after_cancel_train")
@@ -114,12 +116,18 @@ class Learner:
     def validate(self) -> dict[str, Any]:
         """One pass over `dls.valid` without gradients; returns the `row` that callbacks filled. No weight changes."""
         self._optimizer()  # callbacks report its hypers
-        self.in_train, self.dl, self.row, self.failure = False, self.dls.valid, {}, None
+        self.in_train, self.dl, self.row = False, self.dls.valid, {}
+        self.stop, self.failure = False, None
         try:
             self("begin_fit")
             with torch.no_grad():
                 self.all_batches("begin_validate")
             self("after_epoch")
+        except CancelTrainException:
+            self("after_cancel_train")
+        except BaseException as error:
+            self.failure = error
+            raise
         finally:
             self("after_fit")
         return self.row
@@ -217,7 +225,10 @@ class Learner:
         return self.opt
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs of the loop: `model`, `optimizer` (None before the first fit) and `epochs_done`."""
+        """What a checkpoint needs of the loop: `model`, `optimizer` (None before the first fit) and `epochs_done`.
+
+        The tensors are the live ones, as torch gives them: save or copy them before the next step.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.opt.state_dict() if self.opt is not None else None,

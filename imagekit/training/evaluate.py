@@ -111,7 +111,9 @@ def evaluate(
     state = load_checkpoint(path, required=REQUIRED)
     content = read_manifest(manifest)
     _require_same_vocab(state, content, path)
-    learner, per_class = _learner(state, content, split=split, root=root, n_workers=n_workers, device=device)
+    model = load_model(state, where=path)
+    loader = _loader(state, content, split=split, root=root, n_workers=n_workers)
+    learner, per_class = _learner(model, loader, state, device=device)
     learner.validate()
     row = learner.row
     pairs = zip(state["vocab"], per_class.right_K.tolist(), per_class.all_K.tolist(), strict=True)
@@ -155,24 +157,25 @@ def _require_same_vocab(state: dict[str, Any], manifest: Manifest, path: Path) -
     )
 
 
-def _learner(
-    state: dict[str, Any], manifest: Manifest, *, split: str, root: Path | None, n_workers: int, device: str
-) -> tuple[Learner, _PerClass]:
+def _loader(state: dict[str, Any], manifest: Manifest, *, split: str, root: Path | None, n_workers: int) -> Loader:
     config = TrainConfig.from_dict(state["config"])
     dataset = ManifestDataset(manifest, split, transforms=valid_item_transforms(config), root=root)
-    loader = Loader(dataset, batch_size=2 * config.batch_size, shuffle=False, n_workers=n_workers)
+    return Loader(dataset, batch_size=2 * config.batch_size, shuffle=False, n_workers=n_workers)
+
+
+def _learner(model: nn.Module, loader: Loader, state: dict[str, Any], *, device: str) -> tuple[Learner, _PerClass]:
+    config = TrainConfig.from_dict(state["config"])
     stats = ChannelStats(mean=tuple(state["mean"]), std=tuple(state["std"]), n_images=0, n_pixels=0)
-    per_class = _PerClass(len(manifest.vocab))
-    callbacks = [
-        *batch_callbacks(stats, config, choose_device(device)),
-        MetricsCallback({"accuracy": accuracy}),
-        per_class,
-    ]
-    model = load_model(state, where=manifest.path)
-    learner = Learner(
-        model, ValidOnly(loader), loss_func=cross_entropy, opt_func=torch.optim.SGD, lr=0.0, callbacks=callbacks
-    )
-    return learner, per_class
+    per_class = _PerClass(len(state["vocab"]))
+    batches = batch_callbacks(stats, config, choose_device(device))
+    return Learner(
+        model,
+        ValidOnly(loader),
+        loss_func=cross_entropy,
+        opt_func=torch.optim.SGD,
+        lr=0.0,
+        callbacks=[*batches, MetricsCallback({"accuracy": accuracy}), per_class],
+    ), per_class
 
 
 class ValidOnly:

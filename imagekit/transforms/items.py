@@ -123,7 +123,7 @@ def resize_box(image: AnyImage, size: tuple[int, int], *, filter: str, box: Box)
 
 def check_size(size: object, *, where: str) -> tuple[int, int]:
     """(width, height) from a side or a pair. Raises ConfigError for anything but whole numbers of at least 1."""
-    sides: tuple[Any, ...] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    sides: list[Any] = list(size) if isinstance(size, (tuple, list)) else [size, size]
     if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
         raise ConfigError(
             f"size is {size!r}, must be a side or (width, height) in whole pixels, at least 1",
@@ -139,7 +139,7 @@ def check_filter(name: str, *, where: str) -> None:
         raise ConfigError(f'filter is "{name}", which is not known', where=where, fix=did_you_mean(name, FILTERS))
 
 
-def check_range(low: float, high: float, pair: tuple[float, float], *, what: str, where: str) -> None:
+def check_range(low: float, high: float, pair: Sequence[float], *, what: str, where: str) -> None:
     """Raises ConfigError unless low < pair[0] <= pair[1] <= high, both finite."""
     if len(pair) != 2 or not (low < pair[0] <= pair[1] <= high and math.isfinite(pair[1])):
         upper = f" and at most {high:g}" if math.isfinite(high) else ""

@@ -124,16 +124,19 @@ def test_a_flip_equals_a_flip_of_the_tensor(size):
 
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 @pytest.mark.parametrize("size", [(16, 16), (24, 10)])
-def test_sampling_agrees_with_torch_affine_grid_and_grid_sample(padding_mode, size):
-    batch, generator = _batch(5, 16, 20), torch.Generator().manual_seed(1)
-    matrices = _identity(5)
-    matrices[:, :2] += 0.3 * torch.randn(5, 2, 3, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize("n", [0, 1, 5, 8 * torch.get_num_threads() + 3])
+def test_sampling_agrees_with_torch_affine_grid_and_grid_sample(padding_mode, size, n):
+    batch, generator = _batch(n, 16, 20), torch.Generator().manual_seed(1)
+    matrices = _identity(n)
+    matrices[:, :2] += 0.3 * torch.randn(n, 2, 3, generator=generator, dtype=torch.float64)
 
     ours = sample(batch, matrices, size=size, padding_mode=padding_mode)
 
-    grid = F.affine_grid(matrices[:, :2].float(), [5, 3, *size], align_corners=False)
-    theirs = F.grid_sample(batch, grid, padding_mode=padding_mode, align_corners=False)
-    assert ours.shape == (5, 3, *size)
+    grid = F.affine_grid(matrices[:, :2].float(), [n, 3, *size], align_corners=False) if n else None
+    theirs = (
+        F.grid_sample(batch, grid, padding_mode=padding_mode, align_corners=False) if n else torch.zeros(0, 3, *size)
+    )
+    assert ours.shape == (n, 3, *size)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -263,8 +266,8 @@ def test_the_strength_can_be_changed_between_batches():
     assert torch.equal(transform.matrices(_keys(4), aspect=1.0), _identity(4))
 
 
-def test_random_affine_is_for_training_and_tells_its_options():
-    assert RandomAffine.train_only
+def test_random_affine_asks_for_keys_and_tells_its_options():
+    assert RandomAffine.needs_keys
     assert RandomAffine(max_degrees=5).to_dict() == {
         "name": "RandomAffine",
         "flip_p": 0.5,

@@ -89,7 +89,7 @@ def test_batch_transforms_run_as_float_affine_normalise():
 
     by_hand = Normalize(_MEAN, _STD)(RandomAffine()(ToFloat()(batch), keys))
     assert torch.equal(result, by_hand)
-    assert [t.train_only for t in transforms] == [False, True, False]
+    assert [t.needs_keys for t in transforms] == [False, True, False]
 
 
 def test_transforms_tell_their_options_in_plain_types():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from learner.toy import EventLog, Loaders, conv_net, images, make_learner
@@ -94,25 +98,50 @@ def test_mixed_precision_learns_and_repeats_bit_for_bit():
     assert (models[0].eval()(x).argmax(1) == y).float().mean() > 0.95
 
 
+def to_channels_last(model: torch.nn.Module) -> None:
+    model.to(memory_format=torch.channels_last)
+
+
+def to_contiguous(model: torch.nn.Module) -> None:
+    for param in model.parameters():
+        param.data = param.data.contiguous()
+
+
+class Relayout(Callback):
+    def __init__(self, change: Any) -> None:
+        self.change = change
+
+    def begin_fit(self) -> None:
+        self.change(self.model)
+
+
 @pytest.mark.parametrize("fused", [True, False])
-def test_state_of_a_float32_fit_goes_on_in_channels_last(fused: bool):
-    # a fused step walks through weight, gradient and state as flat arrays: they must lie in one order
-    def trained(*, change_layout: bool) -> torch.nn.Module:
-        def make_opt(params: object, *, lr: float) -> torch.optim.Optimizer:
-            return torch.optim.SGD(params, lr=lr, momentum=0.9, fused=fused)  # type: ignore[arg-type]
+@pytest.mark.parametrize("changes", [(to_contiguous, to_channels_last), (to_channels_last, to_contiguous)])
+def test_optimizer_state_follows_the_memory_order_of_the_weights(fused: bool, changes: tuple[Any, Any]):
+    # a fused step goes through weight, gradient and state as flat arrays: they must lie in one order
+    reference, changed = (
+        make_learner(image_loaders(), model=conv_net(), opt_func=partial(torch.optim.SGD, momentum=0.9, fused=fused))
+        for _ in range(2)
+    )
 
-        learner = make_learner(image_loaders(), model=conv_net(), opt_func=make_opt)
-        learner.fit(1)
-        if change_layout:
-            callback = MixedPrecision()
-            callback.learner = learner
-            callback.begin_fit()
-        learner.fit(1)
-        return learner.model
+    for change in changes:
+        reference.fit(1)
+        changed.fit(1, [Relayout(change)])
 
-    for one, other in zip(
-        trained(change_layout=False).parameters(), trained(change_layout=True).parameters(), strict=True
-    ):
+    for one, other in zip(reference.model.parameters(), changed.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_state_saved_in_channels_last_goes_on_in_contiguous_memory():
+    make_opt = partial(torch.optim.SGD, momentum=0.9, fused=True)
+    first = make_learner(image_loaders(), model=conv_net(), opt_func=make_opt)
+    first.fit(1, [Relayout(to_channels_last)])
+    resumed = make_learner(image_loaders(), model=conv_net(seed=4), opt_func=make_opt)
+
+    resumed.fit(2, first_epoch=resumed.load_state_dict(copy.deepcopy(first.state_dict())))
+
+    first.fit(2, first_epoch=1)
+    for one, other in zip(first.model.parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 

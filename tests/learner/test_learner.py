@@ -377,6 +377,44 @@ def test_empty_validation_data_is_allowed():
     assert log.log == ["begin_fit", "begin_epoch", *STEP, "begin_validate", "after_epoch", "after_fit"]
 
 
+def test_validate_fires_the_validation_events_and_changes_no_weight():
+    log = EventLog()
+    learner = make_learner(ToyLoaders([], blobs([4, 3], seed=1)), log)
+    before = [param.clone() for param in learner.model.parameters()]
+
+    row = learner.validate()
+
+    assert log.log == ["begin_fit", "begin_validate", *LOOK, *LOOK, "after_epoch", "after_fit"]
+    assert row is learner.row
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
+
+
+def test_validate_after_a_stopped_fit_sees_every_batch():
+    class Stopper(Callback):
+        def after_step(self) -> None:
+            self.learner.stop = True
+
+    learner = make_learner()
+    learner.fit(1, [Stopper()])
+    learner.add_callbacks([log := EventLog()])
+
+    learner.validate()
+
+    assert log.log == ["begin_fit", "begin_validate", *LOOK, "after_epoch", "after_fit"]
+
+
+def test_validate_can_be_cancelled_and_keeps_its_failure():
+    log = EventLog("after_pred", CancelTrainException())
+    make_learner(None, log).validate()
+    broken = make_learner(None, EventLog("after_pred", error := ValueError("broken")))
+
+    with pytest.raises(ValueError, match="broken"):
+        broken.validate()
+
+    assert log.log[-3:] == ["after_batch", "after_cancel_train", "after_fit"]
+    assert broken.failure is error
+
+
 # -- optimizer --------------------------------------------------------------------------------------------------------
 
 

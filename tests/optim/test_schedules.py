@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import pickle
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -37,11 +37,9 @@ def test_an_annealer_goes_from_start_to_end_without_turning_back(make, start, en
     assert (sched(later) - sched(earlier)) * (end - start) >= -1e-9
 
 
-def test_schedules_keep_their_names_and_survive_pickling():
-    sched = combine_scheds([0.3, 0.7], cos_1cycle_anneal(0.1, 0.3, 0.05))
-
+def test_an_annealer_keeps_its_name_and_docstring():
     assert sched_cos.__name__ == "sched_cos"
-    assert sched(0.15) == pytest.approx(0.2)
+    assert sched_cos.__doc__ == "Half a cosine from start to end: slow, fast, slow."
 
 
 @pytest.mark.parametrize(("pos", "expected"), [(0, 0.3), (0.15, 0.45), (0.3, 0.6), (0.65, 0.4), (1, 0.2)])
@@ -81,7 +79,7 @@ def test_shares_that_miss_one_by_rounding_are_fine(pcts):
 def test_phases_that_join_make_a_schedule_without_jumps(weights, pos):
     shares = [weight / sum(weights) for weight in weights]
     ends = [math.fsum(shares[:i]) for i in range(len(shares) + 1)]
-    sched = combine_scheds(shares, [sched_lin(a, b) for a, b in zip(ends, ends[1:], strict=False)])
+    sched = combine_scheds(shares, [sched_lin(a, b) for a, b in pairwise(ends)])
 
     assert sched(pos) == pytest.approx(pos, abs=1e-9)
 

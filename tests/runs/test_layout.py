@@ -42,3 +42,17 @@ def test_create_makes_the_folders_and_keeps_what_is_there(tmp_path: Path):
     layout.create()
 
     assert layout.last.read_bytes() == b"kept"
+
+
+def test_clear_removes_the_files_of_a_run_and_nothing_else(tmp_path: Path):
+    layout = RunLayout(tmp_path).create()
+    for name in NAMES:
+        if name != "checkpoints":
+            getattr(layout, name).write_bytes(b"old")
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    (layout.checkpoints / "epoch-7.pt").write_bytes(b"mine")
+
+    layout.clear()
+
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["checkpoints/epoch-7.pt", "notes.txt"]

@@ -1,0 +1,68 @@
+"""Contact sheets: many pictures in one, to look at the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from imagekit.errors import ShapeError
+from imagekit.look.lettering import fit_text, load_font
+from imagekit.pixels.rgb import to_rgb
+
+PAPER = (255, 255, 255)
+INK = (32, 36, 42)
+MIN_CELL_PX = 8
+
+
+def contact_sheet(
+    images: Sequence[Image.Image], *, n_columns: int = 4, cell_px: int = 128, titles: Sequence[str] | None = None
+) -> Image.Image:
+    """Lay pictures out in rows of `n_columns`, each fitted into a square of `cell_px` with its aspect kept.
+
+    Returns RGB, n_columns * cell_px wide and ceil(n / n_columns) cells high; with titles each cell is higher by a strip
+    of a sixth of `cell_px`. Small pictures are enlarged without smoothing, so that their pixels are seen as they are.
+    Raises ShapeError where there is no picture, a count or size is too small, or the titles are not as many as the
+    pictures; ImageError for a picture that cannot be shown as RGB.
+    """
+    _check(images, n_columns, cell_px, titles)
+    strip = 0 if titles is None else max(10, round(cell_px / 6))
+    n_rows = -(-len(images) // n_columns)
+    sheet = Image.new("RGB", (n_columns * cell_px, n_rows * (cell_px + strip)), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = load_font(round(strip * 0.62))
+    for number, image in enumerate(images):
+        x, y = number % n_columns * cell_px, number // n_columns * (cell_px + strip)
+        fitted = fit_image(image, cell_px - max(2, cell_px // 32))  # the rest is the gap between two pictures
+        sheet.paste(fitted, (x + (cell_px - fitted.width) // 2, y + strip + (cell_px - fitted.height) // 2))
+        if titles is not None:
+            title = fit_text(titles[number], font, max_px=cell_px - 4)
+            pen.text((x + cell_px / 2, y + strip / 2), title, INK, font, anchor="mm")
+    return sheet
+
+
+def fit_image(image: Image.Image, side_px: int) -> Image.Image:
+    """The picture as RGB, its longer side `side_px`, its aspect kept; the shorter side is at least 1 px."""
+    image = to_rgb(image)
+    scale = side_px / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)
+
+
+def _check(images: Sequence[Image.Image], n_columns: int, cell_px: int, titles: Sequence[str] | None) -> None:
+    if not images:
+        raise ShapeError("there is no picture to show", where="contact_sheet: images", fix="give at least one picture")
+    if n_columns < 1:
+        raise ShapeError(
+            f"n_columns is {n_columns}, must be at least 1", where="contact_sheet: n_columns", fix="give 4"
+        )
+    if cell_px < MIN_CELL_PX:
+        raise ShapeError(
+            f"cell_px is {cell_px}, must be at least {MIN_CELL_PX}", where="contact_sheet: cell_px", fix="give 128"
+        )
+    if titles is not None and len(titles) != len(images):
+        raise ShapeError(
+            f"there are {len(titles)} titles for {len(images)} pictures",
+            where="contact_sheet: titles",
+            fix="give one title a picture, or none at all",
+        )

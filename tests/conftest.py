@@ -1,0 +1,17 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from trees import draw_tree
+
+from imagekit.manifest.build import build_manifest
+
+
+@pytest.fixture
+def manifest_path(tmp_path: Path) -> Path:
+    """The manifest of a small tree: two classes, 12 train and 6 valid images of 40 x 32 pixels."""
+    root = draw_tree(tmp_path / "pictures")
+    return build_manifest(root, n_workers=1).output

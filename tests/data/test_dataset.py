@@ -1,0 +1,114 @@
+"""A manifest's rows as samples."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from imagekit.data.dataset import ManifestDataset
+from imagekit.data.order import SampleRef
+from imagekit.errors import ManifestError
+from imagekit.manifest.read import read_manifest
+from imagekit.transforms.crops import RandomResizedCrop
+from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.items import ResizeFixed
+
+
+@pytest.fixture
+def manifest(manifest_path):
+    return read_manifest(manifest_path)
+
+
+def test_a_sample_is_the_decoded_image_its_target_and_its_row(manifest):
+    dataset = ManifestDataset(manifest, "train")
+
+    image, target, _, row = dataset[7]
+
+    expected = np.asarray(Image.open(manifest.root / dataset.file_names()[7]))
+    assert image.dtype == torch.uint8
+    assert np.array_equal(image.numpy(), expected)
+    assert (target, row) == (1, 7)
+    assert manifest.vocab[target] == dataset.file_names()[7].split("/")[1]
+
+
+def test_the_length_and_targets_are_those_of_the_split(manifest):
+    assert len(ManifestDataset(manifest, "train")) == 12
+    assert ManifestDataset(manifest, "valid").targets().tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_negative_index_counts_from_the_end_and_one_outside_is_an_error(manifest):
+    dataset = ManifestDataset(manifest, "valid")
+
+    assert dataset[-1].row == 5
+    with pytest.raises(IndexError) as caught:
+        dataset[6]
+    assert str(caught.value) == "index 6 is outside the 6 rows of valid"
+
+
+def test_a_sample_of_one_epoch_does_not_depend_on_its_batch(manifest):
+    dataset = ManifestDataset(manifest, "train", transforms=[RandomResizedCrop(16), RandomFlip()], seed=3)
+    refs = [SampleRef(2, row) for row in range(12)]
+
+    together = dataset.__getitems__(refs)
+    alone = [dataset[ref] for ref in refs]
+
+    assert all(a.image.equal(b.image) and a[1:] == b[1:] for a, b in zip(together, alone, strict=True))
+
+
+def test_another_epoch_or_seed_draws_another_crop(manifest):
+    crop = [RandomResizedCrop(16)]
+    first = ManifestDataset(manifest, "train", transforms=crop)
+    other_seed = ManifestDataset(manifest, "train", transforms=crop, seed=1)
+
+    assert not first[SampleRef(0, 0)].image.equal(first[SampleRef(1, 0)].image)
+    assert not first[0].image.equal(other_seed[0].image)
+
+
+def test_a_dataset_works_in_a_plain_torch_loader(manifest):
+    loader = DataLoader(ManifestDataset(manifest, "train", transforms=[ResizeFixed(8)]), batch_size=5)
+
+    images, targets, _, rows = next(iter(loader))
+
+    assert images.shape == (5, 8, 8, 3)
+    assert targets.tolist() == [0] * 5
+    assert rows.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_dataset_can_be_pickled(manifest):
+    dataset = ManifestDataset(manifest, "train")
+
+    copy = pickle.loads(pickle.dumps(dataset))
+
+    assert copy[3].image.equal(dataset[3].image)
+
+
+def test_a_file_that_went_bad_is_named_with_its_row(manifest):
+    dataset = ManifestDataset(manifest, "train")
+    (manifest.root / "train/cat/1.JPEG").write_bytes(b"no longer a picture")
+
+    with pytest.raises(ManifestError) as caught:
+        dataset[1]
+
+    assert str(caught.value) == (
+        "train/cat/1.JPEG cannot be used any more: unidentified: the content is no known image; it begins with b'no longe'\n"
+        f"  where: {manifest.root}, row 1 of train in {manifest.path}\n"
+        "  fix: restore the file, or build the manifest again so that it is left out"
+    )
+
+
+def test_a_split_that_is_not_there_lists_those_that_are(manifest):
+    with pytest.raises(ManifestError) as caught:
+        ManifestDataset(manifest, "test")
+
+    assert str(caught.value) == (f"no row has split test\n  where: {manifest.path}\n  fix: known: train, valid")
+
+
+def test_images_are_found_under_another_root(manifest, tmp_path):
+    moved = manifest.root.rename(tmp_path / "moved")
+
+    dataset = ManifestDataset(manifest, "train", root=moved)
+
+    assert dataset[0].image.shape == (32, 40, 3)

@@ -1,0 +1,103 @@
+"""Batches from a manifest, with and without worker processes."""
+
+import pytest
+import torch
+from trees import draw_image
+
+from imagekit.data.dataset import Sample
+from imagekit.data.loaders import Batch, DataLoaders, collate
+from imagekit.errors import ShapeError
+from imagekit.manifest.build import build_manifest
+from imagekit.manifest.read import read_manifest
+from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
+
+
+def make_loaders(path, **options):
+    return DataLoaders.from_manifest(
+        read_manifest(path),
+        train_transforms=[RandomResizedCrop(16)],
+        valid_transforms=[CenterCrop(16)],
+        batch_size=4,
+        seed=5,
+        **options,
+    )
+
+
+def test_a_batch_is_uint8_with_targets_keys_and_rows(manifest_path):
+    batch = next(iter(make_loaders(manifest_path).train))
+
+    assert isinstance(batch, Batch)
+    assert (batch.x.shape, batch.x.dtype) == ((4, 16, 16, 3), torch.uint8)
+    assert [part.dtype for part in batch[1:]] == [torch.int64] * 3
+
+
+def test_the_valid_batch_is_twice_as_large_and_in_order(manifest_path):
+    loaders = make_loaders(manifest_path)
+
+    rows = [batch.rows.tolist() for batch in loaders.valid]
+
+    assert rows == [[0, 1, 2, 3, 4, 5]]
+    assert len(loaders.valid) == 1
+    assert loaders.valid.batch_size == 8
+
+
+def test_every_train_row_comes_once_an_epoch_in_another_order_each_time(manifest_path):
+    loaders = make_loaders(manifest_path)
+    orders = []
+    for epoch in range(2):
+        loaders.set_epoch(epoch)
+        orders.append([row for batch in loaders.train for row in batch.rows.tolist()])
+
+    assert [sorted(order) for order in orders] == [list(range(12))] * 2
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.slow
+def test_workers_give_the_batches_that_one_process_gives(manifest_path):
+    alone, helped = make_loaders(manifest_path), make_loaders(manifest_path, n_workers=2)
+    for epoch in range(2):
+        alone.set_epoch(epoch)
+        helped.set_epoch(epoch)
+        for one, other in zip(alone.train, helped.train, strict=True):
+            assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_same_epoch_again_gives_the_same_batches(manifest_path):
+    loaders = make_loaders(manifest_path)
+
+    first, again = list(loaders.train), list(loaders.train)
+
+    assert all(a.x.equal(b.x) for a, b in zip(first, again, strict=True))
+
+
+def test_images_of_several_sizes_cannot_be_stacked_and_the_cure_is_named(tmp_path):
+    draw_image(tmp_path / "train/cat/1.JPEG", "cat", seed=1, size=(40, 32))
+    draw_image(tmp_path / "train/cat/2.JPEG", "cat", seed=2, size=(20, 32))
+    draw_image(tmp_path / "val/cat/3.JPEG", "cat", seed=3)
+    manifest = read_manifest(build_manifest(tmp_path, n_workers=1).output)
+    loaders = DataLoaders.from_manifest(manifest, train_transforms=[], valid_transforms=[], batch_size=4)
+
+    with pytest.raises(ShapeError) as caught:
+        next(iter(loaders.train))
+
+    assert str(caught.value) == (
+        "images of 2 sizes cannot be stacked: 20 x 32, 40 x 32\n"
+        "  where: collate\n"
+        "  fix: add ResizeFixed, CenterCrop or RandomResizedCrop to the transforms, or give your own collate"
+    )
+
+
+def test_a_collate_of_ones_own_takes_the_place(manifest_path):
+    def count(samples: list[Sample]) -> int:
+        return len(samples)
+
+    assert list(make_loaders(manifest_path, collate=count).train) == [4, 4, 4]
+
+
+def test_collate_keeps_pixels_and_order():
+    samples = [Sample(torch.full((2, 2, 3), value, dtype=torch.uint8), value, 10 + value, value) for value in range(3)]
+
+    batch = collate(samples)
+
+    assert batch.x[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert (batch.y.tolist(), batch.keys.tolist()) == ([0, 1, 2], [10, 11, 12])

@@ -1,0 +1,69 @@
+"""A training configuration that cannot be does not exist."""
+
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagekit.errors import ConfigError
+from imagekit.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"epochs": 0}, "epochs is 0, must be at least 1\n  where: epochs\n  fix: correct epochs"),
+        ({"size": 0}, "size is 0, must be at least 1\n  where: size\n  fix: correct size"),
+        ({"batch_size": 0}, "batch_size is 0, must be at least 1\n  where: batch_size\n  fix: correct batch_size"),
+        ({"lr": 0.0}, "lr is 0.0, must be above 0\n  where: lr\n  fix: give --lr 0.2, say"),
+        ({"seed": -1}, "seed is -1, must be at least 0\n  where: seed\n  fix: correct seed"),
+        ({"zoom": 0.9}, "zoom is 0.9, must be at least 1\n  where: zoom\n  fix: correct zoom"),
+        ({"flip": 1.5}, "flip is 1.5, must be from 0 to 1\n  where: flip\n  fix: correct flip"),
+        ({"warm_up": 1.0}, "warm_up is 1.0, must be from 0.01 to 0.99\n  where: warm_up\n  fix: correct warm_up"),
+        ({"crop_scale": 0}, "crop_scale is 0, must be from 0.01 to 1\n  where: crop_scale\n  fix: correct crop_scale"),
+        (
+            {"model": "leson-cnn"},
+            'model is "leson-cnn", which is not known\n  where: model\n'
+            '  fix: did you mean "lesson-cnn"? known: lesson-cnn',
+        ),
+        ({"opt": "sdg"}, 'opt is "sdg", which is not known\n  where: opt\n  fix: did you mean "sgd"? known: sgd'),
+        (
+            {"device": "cupa"},
+            'device is "cupa", which is not known\n  where: device\n'
+            '  fix: did you mean "cuda"? known: auto, cpu, cuda, mps',
+        ),
+        (
+            {"precision": "bf17"},
+            'precision is "bf17", which is not known\n  where: precision\n'
+            '  fix: did you mean "bf16"? known: auto, bf16, fp32',
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_key(values, text):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**values)
+
+    assert str(caught.value) == text
+
+
+def test_the_defaults_and_their_edges_are_fine():
+    assert TrainConfig() == TrainConfig.from_dict({})
+    assert TrainConfig(epochs=1, size=1, batch_size=1, seed=0, zoom=1.0, flip=0.0, crop_scale=1.0).epochs == 1
+
+
+def test_an_unknown_key_names_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_dict({"epoch": 5})
+
+    assert str(caught.value).startswith(
+        'epoch is no setting of a training run\n  where: epoch\n  fix: did you mean "epochs"?'
+    )
+
+
+@settings(deadline=None)
+@given(lr=st.floats(1e-8, 10), epochs=st.integers(1, 1000), momentum=st.floats(0, 0.999))
+def test_toml_gives_the_same_config_back(lr, epochs, momentum):
+    config = TrainConfig(lr=lr, epochs=epochs, momentum=momentum)
+
+    assert TrainConfig.from_dict(tomllib.loads(config.to_toml())) == config
