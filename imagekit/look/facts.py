@@ -108,7 +108,9 @@ def read_facts(run: Path) -> RunFacts:
         predictions=predictions,
         config=_read_config(layout, notes),
         environment=tuple(flatten(_read_json(layout.environment, notes, "the machine is not known"))),
-        timing={key: float(value) for key, value in timing.items() if type(value) in (int, float)},
+        timing={
+            key: float(value) for key, value in timing.items() if type(value) in (int, float) and abs(value) < 1e15
+        },
         command=_command(layout, notes),
         failure=_failure(layout, status),
         notes=tuple(notes),
@@ -122,7 +124,7 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
         if isinstance(item, Mapping):
             yield from flatten(item, f"{name}.")
         elif type(item) is int and key.endswith("_bytes"):
-            yield name.removesuffix("_bytes"), f"{item / 2**30:.1f} GiB"
+            yield name.removesuffix("_bytes"), f"{min(item, 2**80) / 2**30:.1f} GiB"
         elif item is not None:
             yield name, json.dumps(item, ensure_ascii=False) if isinstance(item, list | bool) else str(item)
 

@@ -93,7 +93,8 @@ def test_a_file_that_went_bad_is_named_with_its_row(manifest):
         dataset[1]
 
     assert str(caught.value) == (
-        "train/cat/1.JPEG cannot be used any more: unidentified: the content is no known image; it begins with b'no longe'\n"
+        "train/cat/1.JPEG cannot be used any more: "
+        "unidentified: the content is no known image; it begins with b'no longe'\n"
         f"  where: {manifest.root}, row 1 of train in {manifest.path}\n"
         "  fix: restore the file, or build the manifest again so that it is left out"
     )
