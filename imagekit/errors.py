@@ -4,7 +4,7 @@
     |-- UsageError               2   an argument or a setting that cannot work
     |   |-- RecipeError          2   datasets.toml says something that cannot be
     |   |-- ConfigError          2   a training configuration that cannot be
-    |   |-- SourceError          2   the folder handed in is missing, empty or in the wrong place
+    |   |-- SourceError          2   what was handed in is missing, empty or in the wrong place
     |   |-- OutputError          2   the output exists and is not what this command would build
     |   |-- SplitError           2   a split would be empty or cannot be told
     |   |-- LabelError           2   a label is unknown or cannot be told
@@ -72,7 +72,7 @@ class ConfigError(UsageError):
 
 
 class SourceError(UsageError):
-    """The folder handed in is missing, empty or in the wrong place."""
+    """What was handed in is missing, empty or in the wrong place."""
 
 
 class OutputError(UsageError):

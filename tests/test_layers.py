@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "runs": {"files"},
     "callbacks": {"learner", "batch", "models", "optim", "runs"},
     "training": {"files", "data", "models", "optim", "learner", "runs", "callbacks", "manifest", "batch", "transforms"},
-    "look": {"manifest", "pixels", "transforms", "batch", "data", "runs"},
+    "look": {"files", "manifest", "pixels", "transforms", "batch", "data", "runs"},
 }
 EVERYTHING = set(ALLOWED)
 BUILDERS = ("files", "pixels", "engine", "recipes", "rules", "subset", "manifest")

@@ -42,11 +42,6 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.target_N)
 
-    @property
-    def accuracy(self) -> float | None:
-        """The share of right predictions; None without any."""
-        return float((self.target_N == self.prediction_N).mean()) if len(self) else None
-
     def count(self, n_classes: int) -> Ints:
         """The confusion matrix, int64 [K, K]: rows are the truth, columns the prediction."""
         cells = self.target_N * n_classes + self.prediction_N

@@ -39,8 +39,7 @@ def data_uri(data: bytes, media_type: str) -> Markup:
 def _harmless(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    text = visible(value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT // 2]}{ELLIPSIS}{value[-MAX_TEXT // 2 :]}")
-    return text
+    return visible(value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT // 2]}{ELLIPSIS}{value[-MAX_TEXT // 2 :]}")
 
 
 STYLE = """
@@ -65,9 +64,13 @@ h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; padding-bottom: .3rem; border-
 p { margin: .5rem 0; max-width: 46rem; }
 .quiet { color: var(--quiet); }
 .small { font-size: .875rem; }
-.notes { margin: 1.25rem 0; padding: .6rem 1rem; background: var(--warn-paper); border-left: 4px solid var(--warn-line); }
+.notes {
+  margin: 1.25rem 0; padding: .6rem 1rem; background: var(--warn-paper); border-left: 4px solid var(--warn-line);
+}
 .notes ul { margin: .25rem 0; padding-left: 1.1rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 0; }
+.tiles {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 0;
+}
 .tiles > div { background: var(--raised); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
 .tiles dt { color: var(--quiet); font-size: .8125rem; }
 .tiles dd { margin: 0; font-size: 1.5rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
@@ -76,9 +79,12 @@ p { margin: .5rem 0; max-width: 46rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem; }
 th, td { padding: .4rem .75rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: middle; }
 tbody tr:last-child > * { border-bottom: 0; }
-thead th { position: sticky; top: 0; background: var(--raised); font-size: .8125rem; color: var(--quiet); white-space: nowrap; }
+thead th {
+  position: sticky; top: 0; background: var(--raised); font-size: .8125rem; color: var(--quiet); white-space: nowrap;
+}
 tbody th { font-weight: 500; }
 .number { text-align: right; white-space: nowrap; }
+th.number, td.number { padding-left: .5rem; padding-right: .6rem; }
 .name { overflow-wrap: anywhere; min-width: 9rem; }
 .best td { font-weight: 600; }
 .best td:first-child { box-shadow: inset 3px 0 var(--right); }
@@ -94,7 +100,10 @@ tbody th { font-weight: 500; }
 .thumb { width: 6.5rem; padding: .3rem .3rem .3rem .75rem; }
 .thumb img { display: block; max-width: 96px; max-height: 96px; border-radius: 4px; }
 code { font: .875em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 2rem; }
+.facts {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 2rem;
+  align-items: start;
+}
 .facts th { width: 45%; font-weight: 400; color: var(--quiet); overflow-wrap: anywhere; }
 .facts td { overflow-wrap: anywhere; }
 footer { margin-top: 3rem; color: var(--quiet); font-size: .8125rem; }
@@ -165,14 +174,18 @@ TEMPLATE = (
 <section>
 <h2>Epochs</h2>
 {% if epochs.is_thinned %}
-<p class="quiet small">{{ epochs.rows | length }} of {{ epochs.n }} epochs, evenly spread; metrics.csv holds them all.</p>
+<p class="quiet small">{{ epochs.rows | length }} of {{ epochs.n }} epochs, evenly spread;
+metrics.csv holds them all.</p>
 {% endif %}
 <div class="scroll" tabindex="0" role="region" aria-label="Epochs">
 <table>
 <thead><tr>{% for name in epochs.columns %}<th scope="col" class="number">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in epochs.rows %}
-<tr{% if row.is_best %} class="best"{% endif %}>{% for text in row.cells %}<td class="number">{{ text }}</td>{% endfor %}</tr>
+<tr{% if row.is_best %} class="best"{% endif %}>
+{% for text in row.cells %}<td class="number">{{ text }}</td>{% endfor %}
+
+</tr>
 {% endfor %}
 </tbody>
 </table>
@@ -182,8 +195,8 @@ TEMPLATE = (
 {% if confusion %}
 <section>
 <h2>Confusion</h2>
-<p class="quiet small">Rows are the truth, columns the prediction, {{ n_predictions }} images. A wrong cell is drawn
-stronger than its share, so that rare mistakes are seen.</p>
+<p class="quiet small">Rows are the truth, columns the prediction, {{ n_predictions }} images after the last
+epoch. A wrong cell is drawn stronger than its share, so that rare mistakes are seen.</p>
 <div class="picture wide">
 <img src="{{ confusion.uri }}" alt="{{ confusion.alt }}" width="{{ confusion.width }}" height="{{ confusion.height }}">
 </div>
@@ -217,7 +230,10 @@ stronger than its share, so that rare mistakes are seen.</p>
 <th scope="col" class="number">right</th><th scope="col" class="number">images</th></tr></thead>
 <tbody>
 {% for item in classes.rows %}
-<tr><th scope="row" class="name">{{ item.name }}{% if item.id != item.name %} <span class="quiet small">{{ item.id }}</span>{% endif %}</th>
+<tr><th scope="row" class="name">{{ item.name }}
+{% if item.id != item.name %}<span class="quiet small">{{ item.id }}</span>{% endif %}
+
+</th>
 <td class="number">{{ item.accuracy }}</td>
 <td><div class="bar"><span style="width:{{ item.width }}%"></span></div></td>
 <td class="number">{{ item.n_right }}</td><td class="number">{{ item.n }}</td></tr>
@@ -230,8 +246,8 @@ stronger than its share, so that rare mistakes are seen.</p>
 {% if errors %}
 <section>
 <h2>Most certain errors</h2>
-<p class="quiet small">The {{ errors | length }} wrong predictions with the highest loss: where the model was surest, and
-where a label may be wrong.</p>
+<p class="quiet small">The {{ errors | length }} wrong predictions with the highest loss: where the model was surest,
+and where a label may be wrong.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Most certain errors">
 <table>
 <thead><tr>{% if has_thumbnails %}<th scope="col"></th>{% endif %}<th scope="col">file</th><th scope="col">truth</th>
@@ -239,7 +255,10 @@ where a label may be wrong.</p>
 <th scope="col" class="number">loss</th></tr></thead>
 <tbody>
 {% for item in errors %}
-<tr>{% if has_thumbnails %}<td class="thumb">{% if item.thumbnail %}<img src="{{ item.thumbnail }}" alt="">{% endif %}</td>{% endif %}
+<tr>
+{% if has_thumbnails %}
+<td class="thumb">{% if item.thumbnail %}<img src="{{ item.thumbnail }}" alt="">{% endif %}</td>
+{% endif %}
 <td class="name"><code>{{ item.file_name }}</code></td><td class="right">{{ item.truth }}</td>
 <td class="wrong">{{ item.prediction }}</td><td class="number">{{ item.probability }}</td>
 <td class="number">{{ item.loss }}</td></tr>

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ COLUMNS_LAST = ("lr", "images_per_s", "data_wait", "seconds")  # after what was 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportWritten:
-    """The outcome of one report. `curves`, `confusion`: None where there was nothing to draw; `notes`: what is missing."""
+    """The outcome of one report. `curves`, `confusion`: None where nothing was drawn; `notes`: what is missing."""
 
     run: Path
     output: Path
@@ -208,11 +208,15 @@ def _tiles(facts: RunFacts) -> list[dict[str, str]]:
     waited, wait_s = last.get("data_wait"), facts.timing.get("data_wait_s")
     waited = wait_s / train_s if wait_s is not None and train_s else waited
     tiles = [
-        ("best accuracy", _percent(best and best["valid_accuracy"]), f"epoch {_epoch(facts, best)}" if best else ""),
+        (
+            "best accuracy",
+            _percent(best["valid_accuracy"] if best else None),
+            f"epoch {_epoch(facts, best)}" if best else "",
+        ),
         ("last accuracy", _percent(last.get("valid_accuracy")), f"loss {_text(last.get('valid_loss'))}"),
         ("epochs", str(len(facts.rows)), f"of {facts.status.n_epochs} asked for"),
         ("time", _duration(seconds), "in all" if "seconds" in facts.timing else "the epochs alone"),
-        ("training images/s", _text(speed, 0), f"{_percent(waited, 0)} of it waiting for data"),
+        ("training images/s", _text(speed, 0), f"{_percent(waited, 0)} of the time waiting for data"),
     ]
     return [{"name": name, "value": value, "more": more} for name, value, more in tiles]
 
@@ -326,7 +330,7 @@ def _picture(image: Image.Image, alt: str, n_classes: int = 0) -> dict[str, Any]
 
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -52,14 +52,13 @@ def fit_image(image: Image.Image, side_px: int) -> Image.Image:
 def _check(images: Sequence[Image.Image], n_columns: int, cell_px: int, titles: Sequence[str] | None) -> None:
     if not images:
         raise ShapeError("there is no picture to show", where="contact_sheet: images", fix="give at least one picture")
-    if n_columns < 1:
-        raise ShapeError(
-            f"n_columns is {n_columns}, must be at least 1", where="contact_sheet: n_columns", fix="give 4"
-        )
-    if cell_px < MIN_CELL_PX:
-        raise ShapeError(
-            f"cell_px is {cell_px}, must be at least {MIN_CELL_PX}", where="contact_sheet: cell_px", fix="give 128"
-        )
+    for name, value, least, usual in (("n_columns", n_columns, 1, 4), ("cell_px", cell_px, MIN_CELL_PX, 128)):
+        if value < least:
+            raise ShapeError(
+                f"{name} is {value}, must be at least {least}",
+                where=f"contact_sheet: {name}",
+                fix=f"give {usual}, say",
+            )
     if titles is not None and len(titles) != len(images):
         raise ShapeError(
             f"there are {len(titles)} titles for {len(images)} pictures",

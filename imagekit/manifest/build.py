@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from imagekit.engine.pool import collect_facts
 from imagekit.errors import ManifestError, OutputError, SourceError
-from imagekit.files.atomic import atomic_file
+from imagekit.files.atomic import atomic_file, heal_file
 from imagekit.files.discover import Discovery, discover
 from imagekit.files.jsonl import write_json_lines
 from imagekit.files.lock import output_lock
@@ -78,7 +78,9 @@ def build_manifest(
     if dry_run:
         return build.report(rows, [], state="planned")
     with output_lock(path):
-        _check_output(path, options, overwrite=overwrite)
+        _check_output(path, options, recipe=known, overwrite=overwrite)
+        for leftover in (path, build.quarantine_path):
+            heal_file(leftover)
         task, names = DescribeImage(root=str(root)), discovery.names.to_pylist()
         facts = collect_facts(task, names, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
         return build.finish(rows, facts, max_bad=max_bad)
@@ -96,8 +98,8 @@ def _named_rows(discovery: Discovery, options: ManifestOptions) -> list[Row]:
     ]
 
 
-def _check_output(path: Path, options: ManifestOptions, *, overwrite: bool) -> None:
-    """An existing file must be a manifest built with the same options, or --overwrite be given; else exit 2."""
+def _check_output(path: Path, options: ManifestOptions, *, recipe: Recipe | None, overwrite: bool) -> None:
+    """An existing file must be a manifest of the same options and recipe, or --overwrite be given; else exit 2."""
     if not path.exists():
         return
     try:
@@ -109,12 +111,19 @@ def _check_output(path: Path, options: ManifestOptions, *, overwrite: bool) -> N
             fix="give another -o, or move that file away yourself",
         ) from error
     built_with = ManifestOptions(label=metadata.label_rule, split=metadata.split_rule, seed=metadata.seed)
+    fix = "give another -o, or --overwrite to build it anew"
     if built_with != options and not overwrite:
         raise OutputError(
             f"the output was built with --label {built_with.label} --split {built_with.split} --seed {built_with.seed}",
             where=str(path),
-            fix="give another -o, or --overwrite to build it anew",
+            fix=fix,
         )
+    if metadata.recipe != _recipe_facts(recipe) and not overwrite:
+        was, now = (
+            f"recipe {facts['name']}" if facts else "no recipe" for facts in (metadata.recipe, _recipe_facts(recipe))
+        )
+        same = f"another text of {was}" if was == now else f"{was}, not with {now}"
+        raise OutputError(f"the output was built with {same}", where=str(path), fix=fix)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,10 +154,15 @@ class _Build:
 
     def _others(self) -> list[tuple[str, str]]:
         """Names and kinds of what is no image, our own files left out: a second run must count as the first did."""
-        ours = {self.path.resolve(), self.quarantine_path.resolve()}
+        folder = self.path.parent.resolve()
+        ours = {folder / self.path.name, folder / self.quarantine_path.name}
         names = [display_name(raw) for raw in self.discovery.others.to_pylist()]
         pairs = zip(names, self.discovery.other_kinds.to_pylist(), strict=True)
-        return [(name, kind) for name, kind in pairs if (self.root / name).resolve() not in ours]
+        return [(name, kind) for name, kind in pairs if not self._is_at(name, ours)]
+
+    def _is_at(self, name: str, places: set[Path]) -> bool:
+        path = self.root / name  # the folder is resolved, not the file: a link to our manifest is not our manifest
+        return any(path.name == place.name for place in places) and path.parent.resolve() / path.name in places
 
     def report(
         self, rows: Sequence[Row], bad_images: Sequence[BadFile], *, state: str, leaks: Sequence[Leak] = ()
@@ -179,7 +193,7 @@ class _Build:
         vocab = processor.vocab or ()
         names = self.recipe.classes if self.recipe else {}
         metadata = Metadata(
-            root=os.path.relpath(self.root.resolve(), self.path.resolve().parent),
+            root=os.path.relpath(self.root.resolve(), self.path.parent.resolve()),
             vocab=vocab,
             class_names=tuple(names.get(label, label) for label in vocab),
             processors=(processor.to_dict(),),

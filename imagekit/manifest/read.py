@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagekit.errors import ManifestError, did_you_mean
+from imagekit.errors import ManifestError, SourceError, did_you_mean
 from imagekit.files.names import to_path
 from imagekit.manifest.digest import rows_sha256
 from imagekit.manifest.schema import COLUMNS, METADATA_KEY, REBUILD, Metadata
@@ -51,16 +52,17 @@ class Manifest:
         return pa.array(pc.coalesce(raw, shown).combine_chunks(), pa.large_binary())
 
     def missing_files(self, *, root: Path | None = None, sample: int | None = None) -> list[str]:
-        """Names of rows (the first, last and evenly spread ones if `sample` is given) whose file is not there."""
-        step = max(1, self.table.num_rows // sample) if sample else 1
-        some = self.table.take(pa.array(range(0, self.table.num_rows, step), pa.int64()))
+        """Names of rows (`sample` of them if given: first, last, evenly spread between) whose file is not there."""
+        n_rows = self.table.num_rows
+        picked = np.unique(np.linspace(0, n_rows - 1, min(sample or n_rows, n_rows)).round().astype(np.int64))
+        some = self.table.take(pa.array(picked, pa.int64()))
         pairs = zip(self.raw_names(some).to_pylist(), some["file_name"].to_pylist(), strict=True)
         return [shown for raw, shown in pairs if not to_path(root or self.root, raw).is_file()]
 
 
 def _open(path: Path) -> pq.ParquetFile:
     if not path.exists():
-        raise ManifestError("the manifest is not there", where=str(path), fix="build it with imagekit manifest ROOT")
+        raise SourceError("the manifest is not there", where=str(path), fix="build it with imagekit manifest ROOT")
     try:
         return pq.ParquetFile(path, thrift_string_size_limit=THRIFT_BYTES, thrift_container_size_limit=THRIFT_ITEMS)
     except (pa.ArrowException, OSError) as error:
@@ -108,5 +110,10 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
             "the rows are not those that were written: their digest differs from the metadata's",
             where=str(path),
             fix=REBUILD,
+        )
+    highest = pc.max(table["target"]).as_py()
+    if highest is not None and highest >= len(metadata.vocab):
+        raise ManifestError(
+            f"target {highest} is outside the vocab of {len(metadata.vocab)} classes", where=str(path), fix=REBUILD
         )
     return Manifest(path=path, metadata=metadata, table=table)

@@ -76,7 +76,7 @@ class Metadata:
         try:
             content = json.loads(text)
             version = content["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ManifestError(
                 f"the manifest's metadata cannot be read: {error!r}", where=where, fix=REBUILD
             ) from error
@@ -90,10 +90,19 @@ class Metadata:
             stats = content["stats"]
             if stats is not None:
                 content["stats"] = ChannelStats(**{**stats, "mean": tuple(stats["mean"]), "std": tuple(stats["std"])})
-            lists = {key: tuple(content[key]) for key in ("vocab", "class_names", "processors")}
-            return cls(**{**content, **lists})
+            lists = {key: _strings(content, key) for key in ("vocab", "class_names")}
+            if len(lists["vocab"]) != len(lists["class_names"]):
+                raise TypeError(f"{len(lists['vocab'])} classes in vocab, {len(lists['class_names'])} in class_names")
+            return cls(**{**content, **lists, "processors": tuple(content["processors"])})
         except (KeyError, TypeError) as error:
             raise ManifestError(f"the manifest's metadata is incomplete: {error}", where=where, fix=REBUILD) from error
+
+
+def _strings(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    values = content[key]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{key} is not a list of strings")
+    return tuple(values)
 
 
 REBUILD = "build it again with imagekit manifest, or restore it from a copy"

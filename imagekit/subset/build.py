@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from typing import Any
 
 from imagekit.engine.pool import collect_facts
 from imagekit.errors import OutputError, SourceError, UsageError
-from imagekit.files.atomic import heal_folder, publish_folder, staging_folder, sync_tree
+from imagekit.files.atomic import explain_disk_full, heal_folder, publish_folder, staging_folder, sync_tree
 from imagekit.files.discover import discover
 from imagekit.files.lock import output_lock
 from imagekit.files.names import display_name, to_path
@@ -20,6 +21,7 @@ from imagekit.recipes.load import find_recipe, load_recipes
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.outcomes import BadFile, counted, unreadable_folders
 from imagekit.rules.tolerance import Tolerance, exit_code_for
+from imagekit.subset.foreign import has_manifest, refuse_foreign_files
 from imagekit.subset.image import BuildImage
 from imagekit.subset.plan import Plan, plan_subset
 from imagekit.subset.receipt import (
@@ -123,9 +125,11 @@ def make_subset(
         if output.exists() and not overwrite:
             _require_same_options(output, build)
             if is_up_to_date(output, source, plan):
-                return build.report_again()
+                return build.report_again(max_bad=max_bad)
         elif output.exists():
             read_receipt(output)  # refuses a folder that is not ours
+        if output.exists():
+            refuse_foreign_files(output)
         return build.run(n_workers=n_workers, timeout_s=timeout_s, max_bad=max_bad, progress=progress)
 
 
@@ -139,6 +143,12 @@ def _check_apart(source: Path, output: Path) -> None:
             f"the output {relation} the source",
             where=f"{output} -> {real_output}",
             fix="give -o a folder outside the source",
+        )
+    if output.is_symlink():  # what is built beside a link could not be exchanged for what it points to
+        raise OutputError(
+            "the output is a symbolic link",
+            where=f"{output} -> {real_output}",
+            fix=f"give -o {real_output}",
         )
 
 
@@ -173,14 +183,16 @@ class _Build:
         self, *, n_workers: int | None, timeout_s: float, max_bad: Tolerance | None, progress: Progress | None
     ) -> SubsetReport:
         """Build aside, publish at the end; on any error the staging folder is removed and the old output stays."""
-        staging = staging_folder(self.output)
+        staging, takes_manifest = staging_folder(self.output), has_manifest(self.output)
         shutil.rmtree(staging, ignore_errors=True)  # left by a kill; what it holds cannot be trusted
         try:
-            staging.mkdir(parents=True)
-            for folder in sorted({chosen.out_name.rsplit(b"/", 1)[0] for chosen in self.plan.selected}):
-                to_path(staging, folder).mkdir(parents=True, exist_ok=True)
+            self._make_folders(staging)
             task = BuildImage(
-                source=str(self.source), staging=str(staging), size_px=self.options.size_px, rule=self.recipe.resize
+                source=str(self.source),
+                staging=str(staging),
+                size_px=self.options.size_px,
+                rule=self.recipe.resize,
+                builder_pid=os.getpid(),
             )
             items = [(chosen.name, chosen.out_name) for chosen in self.plan.selected]
             built = collect_facts(task, items, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
@@ -189,10 +201,17 @@ class _Build:
             n_total = report.outcomes.selected + n_bad
             code = exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=str(self.source))
             self._publish(staging, built)
-            return replace(report, exit_code=code, seconds=time.monotonic() - self.begun)
+            seconds = time.monotonic() - self.begun
+            return replace(report, exit_code=code, seconds=seconds, manifest_is_gone=takes_manifest)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+
+    def _make_folders(self, staging: Path) -> None:
+        with explain_disk_full(staging):
+            staging.mkdir(parents=True)
+            for folder in sorted({chosen.out_name.rsplit(b"/", 1)[0] for chosen in self.plan.selected}):
+                to_path(staging, folder).mkdir(parents=True, exist_ok=True)
 
     def _publish(self, staging: Path, built: list[dict[str, Any]]) -> None:
         for chosen, facts in zip(self.plan.selected, built, strict=True):
@@ -238,7 +257,9 @@ class _Build:
             seconds=time.monotonic() - self.begun,
         )
 
-    def report_again(self) -> SubsetReport:
+    def report_again(self, *, max_bad: Tolerance | None) -> SubsetReport:
         """The report of an output that is up to date already, read back from its own records."""
         report = self.report(read_built(self.output, self.plan), state="up to date")
-        return replace(report, exit_code=3 if report.bad_files else 0)
+        n_bad = len(report.bad_files)
+        n_total = report.outcomes.selected + n_bad
+        return replace(report, exit_code=exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=str(self.source)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagekit.errors import ImageError
+from imagekit.errors import ImageError, ShapeError
 from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full
 from imagekit.files.hashes import sha256_bytes
@@ -27,18 +28,21 @@ class BuildImage:
     """The task of a worker: (raw source name, raw output name) -> facts about both.
 
     size_px: the shortest side of the result, or None to keep every byte (the picture is still decoded whole).
+    builder_pid: the process that builds; a worker that outlives it by a moment must not write into the next build.
     """
 
     source: str
     staging: str
     size_px: int | None
     rule: ResizeRule
+    builder_pid: int
 
     def __call__(self, item: tuple[bytes, bytes]) -> dict[str, Any]:
         """Build one image; an unusable one comes back as {"reason", "detail", ...} with what was learnt before."""
         name, out_name = item
         path = to_path(Path(self.source), name)
         row: dict[str, Any] = {}
+        state = _state_of(path)  # before reading: a change from here on makes a rerun look again
         try:
             data = read_file(path)
             row |= {"size_bytes": len(data), "sha256": sha256_bytes(data)}
@@ -47,9 +51,12 @@ class BuildImage:
             payload, made = self.render(data, picture)
         except ImageError as error:
             return row | {"reason": error.reason, "detail": error.detail}
+        except ShapeError as error:  # a side longer than the output's format can hold
+            return row | {"reason": "unsupported-format", "detail": error.what}
+        if self.builder_pid not in (os.getpid(), os.getppid()):
+            raise SystemExit("the builder is gone")
         _write(to_path(Path(self.staging), out_name), payload)
-        stat = path.lstat()
-        return row | made | {"mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+        return row | made | state
 
     def render(self, data: bytes, picture: Picture) -> tuple[bytes, dict[str, Any]]:
         """The bytes to write and how they came about; bytes are kept wherever no pixel would change."""
@@ -64,6 +71,7 @@ class BuildImage:
             and not resized
             and picture.orientation == 1
             and picture.mode in PLAIN_MODES
+            and not picture.image.has_transparency_data
         ):
             return data, self._made(data, size=size, resized=False, decode_path="kept")
         rgb = to_rgb(image, background=self.rule.background_rgb)
@@ -87,6 +95,15 @@ class BuildImage:
             "out_size_bytes": len(payload),
             "out_sha256": sha256_bytes(payload),
         }
+
+
+def _state_of(path: Path) -> dict[str, Any]:
+    """What a rerun compares to tell that the source file has not changed; nothing for one that is gone."""
+    try:
+        stat = path.lstat()
+    except OSError:
+        return {}
+    return {"mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
 
 
 def _write(path: Path, payload: bytes) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from imagekit.errors import SourceError, did_you_mean
+from imagekit.errors import SourceError, SplitError, did_you_mean
 from imagekit.files.discover import Discovery
 from imagekit.files.names import display_name
 from imagekit.recipes.recipe import HashSplit, Recipe
@@ -67,7 +67,8 @@ def plan_subset(discovery: Discovery, recipe: Recipe, *, out_format: str) -> Pla
     """Apply the recipe's layout, classes and split to every discovered name.
 
     out_format: "bytes" (nothing is re-encoded), "keep", "jpeg", "png" or "webp": decides the extension.
-    Raises SourceError when no image lies where the layout says or a class of the recipe has none.
+    Raises SourceError when no image lies where the layout says or a class of the recipe has none, SplitError when the
+    recipe's split would leave train or valid empty.
     """
     verdicts = np.zeros(len(discovery), dtype=np.int8)
     chosen: list[tuple[bytes, str, str]] = []  # raw name, display name, label
@@ -137,7 +138,14 @@ def _place(
     chosen: Sequence[tuple[bytes, str, str]], recipe: Recipe, *, out_format: str
 ) -> tuple[tuple[Selected, ...], tuple[BadFile, ...], tuple[bytes, ...]]:
     """Give every chosen image its place in the subset; a clash or an impossible name goes to quarantine."""
-    splits = _splits(chosen, recipe)
+    try:
+        splits = _splits(chosen, recipe)
+    except SplitError as error:  # the splitter knows the command's options, not that a recipe chose it
+        raise SplitError(
+            error.what,
+            where=f'recipe {recipe.name}: split = "{recipe.split}"',
+            fix="complete the source, or give another split in a recipe of your own (--recipes FILE)",
+        ) from error
     taken: dict[str, str] = {}
     selected, bad_files, bad_names = [], [], []
     for (name, shown, label), split in zip(chosen, splits, strict=True):

@@ -12,7 +12,10 @@ from imagekit.subset.receipt import FOLDER, QUARANTINE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubsetReport:
-    """The outcome of one make-subset: counts, faults, where it lies. `state`: built, up to date or planned."""
+    """The outcome of one make-subset: counts, faults, where it lies. `state`: built, up to date or planned.
+
+    manifest_is_gone: the version that was replaced had a manifest in it.
+    """
 
     state: str
     recipe: str
@@ -25,6 +28,7 @@ class SubsetReport:
     size_bytes: int
     seconds: float
     exit_code: int = 0
+    manifest_is_gone: bool = False
 
     @property
     def next_command(self) -> str:
@@ -53,6 +57,8 @@ class SubsetReport:
                 else ""
             )
             lines.append(f"{self.state}: {self.output}, {self.size_bytes / 1e6:,.1f} MB in {self.seconds:.1f} s{rate}")
+        if self.manifest_is_gone:
+            lines.append("the manifest in it was of the old version and is gone: run imagekit manifest again")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, object]:
@@ -68,4 +74,5 @@ class SubsetReport:
             "quarantine": [bad.to_dict() for bad in self.bad_files],
             "size_bytes": self.size_bytes,
             "seconds": round(self.seconds, 3),
+            "manifest_is_gone": self.manifest_is_gone,
         }

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from imagekit.files.hashes import sha256_file
 from imagekit.files.names import to_path
 from imagekit.subset.plan import Plan
-from imagekit.subset.receipt import FILES, FOLDER, STATE
+from imagekit.subset.receipt import FILES, FOLDER, STATE, STATE_SCHEMA, read_receipt
 
 # a file that changed within two seconds of the build may have changed again unseen: its time stamp proves nothing
 SETTLED_NS = 2_000_000_000
@@ -22,8 +23,11 @@ def is_up_to_date(output: Path, source: Path, plan: Plan) -> bool:
     try:
         state = pq.read_table(path)
         built_ns = path.stat().st_mtime_ns
-    except (OSError, pa.ArrowInvalid):
+        listed = sha256_file(output / FOLDER / FILES).hex()
+    except (OSError, pa.ArrowException):
         return False  # only a cache: without it everything is built again
+    if not state.schema.equals(STATE_SCHEMA) or listed != read_receipt(output).files_sha256:
+        return False
     if (state.schema.metadata or {}).get(b"plan") != plan.digest().encode():
         return False
     return all(_unchanged(row, output=output, source=source, built_ns=built_ns) for row in state.to_pylist())

@@ -15,7 +15,7 @@ from torch import nn
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.loaders import Loader
-from imagekit.errors import CheckpointError
+from imagekit.errors import CheckpointError, SourceError
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
 from imagekit.learner.losses import cross_entropy
@@ -103,10 +103,14 @@ def evaluate(
 ) -> EvaluationReport:
     """Accuracy and loss of a run's `best` or `last` checkpoint on one split of a manifest.
 
-    The mean, std, size and vocab are the checkpoint's. Raises CheckpointError where the manifest has another vocab,
-    ManifestError where it lacks the split.
+    The mean, std, size and vocab are the checkpoint's. Raises SourceError for a folder that is no run, CheckpointError
+    where the manifest has another vocab, ManifestError where it lacks the split.
     """
     layout = RunLayout(Path(run))
+    if not layout.status.exists():
+        raise SourceError(
+            "the folder is not a run of imagekit train", where=str(run), fix="give the folder that train wrote with -o"
+        )
     path = layout.last if checkpoint == "last" else layout.best
     state = load_checkpoint(path, required=REQUIRED)
     content = read_manifest(manifest)

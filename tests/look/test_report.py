@@ -1,0 +1,456 @@
+"""The report of a run: everything on one page, nothing from elsewhere, no name more than text."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from imagekit.errors import CheckpointError, OutputError
+from imagekit.files.jsonl import write_json
+from imagekit.look.report import ReportWritten, write_report
+from imagekit.runs.layout import RunLayout
+from imagekit.runs.recorder import append_event, append_row
+from imagekit.runs.status import write_status
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+LOADING = ("src", "href", "srcset", "action", "data", "poster", "background", "formaction")
+
+
+class Page(html.parser.HTMLParser):
+    """Parse strictly enough: every tag closed in order; keep text, tags and what would load something."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in LOADING]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.texts.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(filter(None, self.texts))
+
+
+def row(epoch: int, accuracy: float | None = None) -> dict[str, Any]:
+    return {
+        "images_per_s": 150.0,
+        "data_wait": 0.25,
+        "seconds": 8.0,
+        "epoch": epoch,
+        "train_loss": 2.0 / epoch,
+        "train_accuracy": 0.4,
+        "valid_loss": 2.1 / epoch,
+        "valid_accuracy": accuracy,
+        "lr": 1.2345e-5,
+        "is_best": True,
+    }
+
+
+def make_run(
+    root: Path,
+    *,
+    accuracies: tuple[float | None, ...] = (0.5, 0.75, 0.625),
+    class_names: tuple[str, ...] = ("tench", "church"),
+    file_names: tuple[str, ...] = tuple(f"val/a/{i}.jpg" for i in range(8)),
+    state: str = "done",
+) -> RunLayout:
+    """A finished run of two classes: eight validation images, three of them wrong."""
+    layout = RunLayout(root).create()
+    for epoch, accuracy in enumerate(accuracies, start=1):
+        append_row(layout.metrics, row(epoch, accuracy))
+    write_status(layout.status, state=state, epoch=len(accuracies), n_epochs=3)
+    write_json(layout.vocab, {"vocab": ["n01", "n02"], "class_names": list(class_names)})
+    write_json(layout.timing, {"images": 3000.0, "train_s": 20.0, "data_wait_s": 5.0, "seconds": 127.0})
+    write_json(layout.command, {"argv": ["imagekit", "train", "my data.parquet"], "rows_sha256": "00"})
+    write_json(layout.environment, {"versions": {"torch": "2.13.0"}, "memory": {"total_bytes": 2**34}, "gone": None})
+    layout.config.write_text('model = "lesson-cnn"\nlr = 0.2\n', encoding="utf-8")
+    write_predictions(layout, file_names=file_names)
+    return layout
+
+
+def write_predictions(layout: RunLayout, *, file_names: tuple[str, ...], **others: list[Any]) -> None:
+    columns: Mapping[str, Any] = {
+        "file_name": list(file_names),
+        "split": ["valid"] * 8,
+        "target": pa.array([0, 0, 0, 0, 1, 1, 1, 1], pa.int32()),
+        "prediction": pa.array([0, 0, 0, 1, 1, 1, 0, 0], pa.int32()),
+        "probability": pa.array([0.9, 0.8, 0.7, 0.987, 0.9, 0.8, 0.654, 0.7], pa.float32()),
+        "loss": pa.array([0.1, 0.2, 0.3, 4.25, 0.1, 0.2, 1.5, 2.75], pa.float32()),
+    }
+    pq.write_table(pa.table({**columns, **others}), layout.predictions)
+
+
+def page_of(report: ReportWritten) -> Page:
+    return Page(report.output.read_text(encoding="utf-8"))
+
+
+def test_report_is_one_page_beside_two_plots(tmp_path: Path):
+    layout = make_run(tmp_path / "run")
+
+    report = write_report(layout.root)
+
+    assert (report.output, report.curves, report.confusion) == (layout.report, layout.curves, layout.confusion)
+    with Image.open(layout.curves) as curves, Image.open(layout.confusion) as confusion:
+        assert curves.size == (1800, 840)
+        assert (curves.format, confusion.format) == ("PNG", "PNG")
+    assert report.size_bytes == layout.report.stat().st_size < 2_000_000
+    assert (report.exit_code, report.next_command, report.notes) == (0, None, ())
+
+
+def test_page_loads_nothing_and_runs_nothing(tmp_path: Path):
+    page = page_of(write_report(make_run(tmp_path / "run").root))
+
+    assert len(page.loads) == 3  # two halves of the curves, the confusion matrix
+    assert all(address.startswith("data:image/png;base64,") for address in page.loads)
+    assert page.handlers == []
+    assert not {"script", "iframe", "link", "object", "embed", "form", "base"} & set(page.tags)
+
+
+def test_stylesheet_asks_for_nothing_and_knows_dark_phone_and_paper(tmp_path: Path):
+    text = write_report(make_run(tmp_path / "run").root).output.read_text(encoding="utf-8")
+
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert not any(word in style for word in ("url(", "@import", "http"))
+    assert all(word in style for word in ("prefers-color-scheme: dark", "max-width: 40rem", "@media print"))
+    assert "default-src 'none'" in text
+
+
+def test_page_says_what_the_run_reached(tmp_path: Path):
+    text = page_of(write_report(make_run(tmp_path / "run").root)).text
+
+    for fact in (
+        "75.00 %\nepoch 2",
+        "62.50 %\nloss 0.7000",
+        "2 min 07 s\nin all",
+        "150\n25 % of the time waiting for data",
+    ):
+        assert fact in text
+    assert "finished, 3 of 3 epochs · 2 classes · 8 validation images" in text
+    assert "imagekit train 'my data.parquet'" in text
+    for fact in ("model\nlesson-cnn", "lr\n0.2", "versions.torch\n2.13.0", "memory.total\n16.0 GiB", "1.23e-05"):
+        assert fact in text
+
+
+def test_classes_come_lowest_accuracy_first_with_a_bar(tmp_path: Path):
+    report = write_report(make_run(tmp_path / "run").root)
+
+    text = page_of(report).text
+    assert "church\nn02\n50.0 %\n2\n4\ntench\nn01\n75.0 %\n3\n4" in text
+    assert 'style="width:50.0%"' in report.output.read_text(encoding="utf-8")
+
+
+def test_errors_come_most_certain_first_and_right_predictions_do_not(tmp_path: Path):
+    text = page_of(write_report(make_run(tmp_path / "run").root)).text
+
+    errors = text[text.index("Most certain errors") :]
+    assert "val/a/3.jpg\ntench\nchurch\n98.7 %\n4.250\nval/a/7.jpg\nchurch\ntench\n70.0 %\n2.750\nval/a/6.jpg" in errors
+    assert "val/a/0.jpg" not in errors
+
+
+def test_mixups_come_most_frequent_first(tmp_path: Path):
+    text = page_of(write_report(make_run(tmp_path / "run").root)).text
+
+    assert "church\ntench\n2\n50.0 %\ntench\nchurch\n1\n25.0 %" in text
+
+
+def test_summary_and_dict_say_the_same(tmp_path: Path):
+    run = make_run(tmp_path / "run").root
+
+    report = write_report(run)
+
+    result = "valid accuracy 0.6250 after 3 epochs, best 0.7500 in epoch 2"
+    assert report.summary() == (
+        f"{result}\nplots: {run}/curves.png, {run}/confusion.png\n"
+        f"report: {run}/report.html ({report.size_bytes / 1000:,.0f} kB)"
+    )
+    assert json.loads(json.dumps(report.to_dict())) == {
+        "run": str(run),
+        "output": f"{run}/report.html",
+        "curves": f"{run}/curves.png",
+        "confusion": f"{run}/confusion.png",
+        "size_bytes": report.size_bytes,
+        "result": result,
+        "notes": [],
+    }
+
+
+def test_same_run_gives_the_same_bytes_wherever_it_lies(tmp_path: Path):
+    one = make_run(tmp_path / "a" / "run").root
+    other = tmp_path / "b" / "run"
+    shutil.copytree(one, other)
+
+    files = [(run / name).read_bytes() for run in (one, other, one) if write_report(run) for name in FILES]
+
+    assert files[:3] == files[3:6] == files[6:]
+
+
+FILES = ("report.html", "curves.png", "confusion.png")
+
+HOSTILE = (
+    "<script>alert(1)</script>.jpg",
+    '"><img src=x onerror=alert(1)>.jpg',
+    "{{ 7 * 7 }}{% raw %}.jpg",
+    "esc\x1b[31m\u202egpj.jpg",
+    "line\nbreak.jpg",
+    "a/" + "long" * 2000 + "/end.jpg",
+    "日本.jpg",
+    "&amp;.jpg",
+)
+
+
+def test_hostile_names_are_nothing_but_text(tmp_path: Path):
+    layout = make_run(tmp_path / "run", class_names=("<b onclick=x>", "\x1b]0;t\x07"))
+    write_predictions(layout, file_names=HOSTILE, prediction=[1, 1, 1, 1, 0, 0, 0, 0])
+    write_json(layout.environment, {"<script>": "</style><script>x</script>"})
+
+    report = write_report(layout.root)
+
+    source, page = report.output.read_text(encoding="utf-8"), page_of(report)
+    assert page.handlers == []
+    assert not {"script", "b"} & set(page.tags)
+    assert all(address.startswith("data:image/png;base64,") for address in page.loads)
+    assert not any(sign in source for sign in "\x1b\x07\u202e")
+    for shown in (HOSTILE[0], HOSTILE[1], HOSTILE[2], r"esc\x1b[31m\u202egpj.jpg", r"line\nbreak.jpg", HOSTILE[6]):
+        assert shown in page.text
+    assert "&amp;.jpg" in page.text  # written as &amp;amp;
+    assert "…" in page.text
+    assert "long/end.jpg" in page.text
+    assert r"\x1b]0;t\x07" in page.text
+
+
+def test_run_folder_with_a_hostile_name_makes_a_harmless_title(tmp_path: Path):
+    page = page_of(write_report(make_run(tmp_path / "<script>x<").root))
+
+    assert "<script>x<" in page.text
+    assert "script" not in page.tags
+
+
+def test_run_that_just_began_says_what_is_missing(tmp_path: Path):
+    layout = RunLayout(tmp_path / "run").create()
+    write_status(layout.status, state="running", epoch=0, n_epochs=3)
+
+    report = write_report(layout.root)
+
+    assert (report.curves, report.confusion) == (None, None)
+    assert report.result == "no validation accuracy yet, 0 of 3 epochs"
+    assert report.notes == (
+        "metrics.csv holds no epoch yet: no curves",
+        "vocab.json is missing: classes are shown by their number",
+        "predictions.parquet is missing: no confusion matrix, no accuracy per class, no errors",
+        "timing.json is missing: times are those of the epochs",
+        "config.toml is missing: the settings are not known",
+        "environment.json is missing: the machine is not known",
+        "command.json is missing: the command line is not known",
+    )
+    text = page_of(report).text
+    assert all(note in text and f"note: {note}" in report.summary() for note in report.notes)
+    assert "running or killed, 0 of 3 epochs when last heard of at 20" in text
+    assert not layout.curves.exists()
+
+
+def test_interrupted_run_shows_its_curves_and_the_sum_of_its_epochs(tmp_path: Path):
+    layout = make_run(tmp_path / "run", accuracies=(0.5, 0.6), state="interrupted")
+    layout.timing.unlink()
+    layout.predictions.unlink()
+
+    report = write_report(layout.root)
+
+    text = page_of(report).text
+    assert report.curves == layout.curves
+    assert report.confusion is None
+    assert "interrupted after 2 of 3 epochs" in text
+    assert "16.0 s\nthe epochs alone" in text
+
+
+def test_failed_run_says_why(tmp_path: Path):
+    layout = make_run(tmp_path / "run", accuracies=(0.5,), state="failed")
+    append_event(layout.events, "failure", epoch=1, error="TrainingError", what="the loss is nan")
+
+    assert "failed after 1 of 3 epochs: the loss is nan" in page_of(write_report(layout.root)).text
+
+
+@pytest.mark.parametrize("name", ["metrics", "vocab", "predictions", "timing", "config", "environment", "command"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00garbage\n1,2,3\n", b"[]", b'{"vocab": 3, "argv": {}}'])
+def test_damaged_file_becomes_a_note_at_most(tmp_path: Path, name: str, content: bytes):
+    layout = make_run(tmp_path / "run")
+    path: Path = getattr(layout, name)
+    path.write_bytes(content)
+
+    report = write_report(layout.root)
+
+    assert page_of(report).text
+    assert all(path.name in note for note in report.notes)
+
+
+DAMAGED_COLUMNS: list[tuple[dict[str, list[Any]], str]] = [
+    ({"target": [None, 0, 0, 0, 1, 1, 1, 1]}, "is damaged: no confusion matrix, no accuracy per class, no errors"),
+    ({"target": [-1, 0, 0, 0, 1, 1, 1, 1]}, "is damaged: no confusion matrix, no accuracy per class, no errors"),
+    ({"loss": ["x"] * 8}, "is damaged: no confusion matrix, no accuracy per class, no errors"),
+    ({"prediction": [2] * 8}, "names classes that vocab.json lacks and is left out"),
+]
+
+
+@pytest.mark.parametrize(("columns", "note"), DAMAGED_COLUMNS)
+def test_predictions_that_cannot_be_are_left_out(tmp_path: Path, columns: dict[str, list[Any]], note: str):
+    layout = make_run(tmp_path / "run")
+    write_predictions(layout, file_names=tuple("abcdefgh"), **columns)
+
+    report = write_report(layout.root)
+
+    assert report.notes == (f"predictions.parquet {note}",)
+    assert report.confusion is None
+
+
+def test_numbers_that_are_not_finite_are_shown_and_not_drawn(tmp_path: Path):
+    layout = make_run(tmp_path / "run", accuracies=(None, math.nan, 0.5))
+    write_predictions(layout, file_names=tuple("abcdefgh"), loss=[math.nan] * 6 + [math.inf, 1.0])
+
+    text = page_of(write_report(layout.root)).text
+
+    assert "50.00 %\nepoch 3" in text
+    errors = text[text.index("Most certain errors") :]
+    assert errors.index("inf") < errors.index("1.000") < errors.index("nan")
+
+
+def test_no_validation_image_is_no_error(tmp_path: Path):
+    layout = make_run(tmp_path / "run")
+    pq.write_table(pq.read_table(layout.predictions).slice(0, 0), layout.predictions)
+
+    report = write_report(layout.root)
+
+    assert report.confusion is None
+    assert "0 validation images" in page_of(report).text
+
+
+def test_many_epochs_and_classes_stay_under_two_megabytes(tmp_path: Path):
+    layout = make_run(tmp_path / "run", accuracies=())
+    names = [f"class with a rather long name {i}" for i in range(2000)]
+    write_json(layout.vocab, {"vocab": [f"n{i:08}" for i in range(2000)], "class_names": names})
+    header, *lines = (
+        ",".join(map(str, [*row(1)])),
+        *(",".join(map(str, row(i, 0.5).values())) for i in range(1, 3001)),
+    )
+    layout.metrics.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    n = 4000
+    columns = {"file_name": ["x"] * n, "target": [i % 2000 for i in range(n)], "prediction": [0] * n}
+    pq.write_table(pa.table({**columns, "probability": [0.5] * n, "loss": [1.0] * n}), layout.predictions)
+
+    report = write_report(layout.root)
+
+    assert report.size_bytes < 2_000_000
+    assert report.notes == ("2,000 classes are too many for a confusion matrix, 1,000 at most",)
+    text = page_of(report).text
+    assert "500 of 3000 epochs, evenly spread" in text
+    assert "the lowest 1000 of\n2000 classes" in text
+
+
+def test_thumbnails_appear_where_images_root_has_the_file(tmp_path: Path):
+    names = ("../out.png", "a.png", "b.png", "gone.png", "/etc/hostname", "link.png", "text.png", r"esc\x1b.png")
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (tmp_path / "out.png", images / "a.png", images / "b.png"):
+        Image.new("RGB", (300, 200), "red").save(path)
+    (images / "text.png").write_text("no image")
+    (images / "link.png").symlink_to(tmp_path / "out.png")
+    layout = make_run(tmp_path / "run")
+    write_predictions(layout, file_names=names, prediction=[1, 1, 1, 1, 0, 0, 0, 0])
+
+    without, with_root = (page_of(write_report(layout.root, images_root=root)) for root in (None, images))
+
+    assert sum(address.startswith("data:image/jpeg;base64,") for address in without.loads) == 0
+    assert sum(address.startswith("data:image/jpeg;base64,") for address in with_root.loads) == 2
+
+
+def test_output_elsewhere_leaves_the_plots_in_the_run(tmp_path: Path):
+    layout, output = make_run(tmp_path / "run"), tmp_path / "page.html"
+
+    report = write_report(layout.root, output=output)
+    again = write_report(layout.root, output=output)  # a report may replace a report
+
+    assert report == again
+    assert output.exists()
+    assert layout.curves.exists()
+    assert not layout.report.exists()
+
+
+def test_file_that_is_no_report_is_never_replaced(tmp_path: Path):
+    layout = make_run(tmp_path / "run")
+    before = layout.metrics.read_bytes()
+
+    with pytest.raises(OutputError) as caught:
+        write_report(layout.root, output=layout.metrics)
+
+    assert layout.metrics.read_bytes() == before
+    assert str(caught.value) == (
+        "the output exists and is not a report of imagekit\n"
+        f"  where: {layout.metrics}\n"
+        "  fix: give another -o, or move it away yourself"
+    )
+
+
+def test_folder_as_output_is_refused_like_a_foreign_file(tmp_path: Path):
+    with pytest.raises(OutputError, match="is not a report of imagekit"):
+        write_report(make_run(tmp_path / "run").root, output=tmp_path)
+
+
+def test_output_in_a_folder_that_is_not_there_says_so(tmp_path: Path):
+    output = tmp_path / "none" / "page.html"
+
+    with pytest.raises(OutputError) as caught:
+        write_report(make_run(tmp_path / "run").root, output=output)
+
+    assert str(caught.value) == (
+        f"the folder of the output does not exist\n  where: {output}\n  fix: make the folder, or give another -o"
+    )
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError) as caught:
+        write_report(tmp_path)
+
+    assert str(caught.value) == (
+        "the status of the run cannot be read: No such file or directory\n"
+        f"  where: {tmp_path / 'status.json'}\n"
+        "  fix: name the folder of a run"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_names_that_the_typeface_lacks_are_drawn_by_their_identifier(tmp_path: Path):
+    japanese, plain = (
+        make_run(tmp_path / name, class_names=names) for name, names in (("a", ("鯉", "教会")), ("b", ("n01", "n02")))
+    )
+
+    for layout in (japanese, plain):
+        write_report(layout.root)
+
+    assert japanese.confusion.read_bytes() == plain.confusion.read_bytes()
+    assert "鯉" in japanese.report.read_text(encoding="utf-8")
