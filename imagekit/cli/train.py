@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from imagekit.cli.frame import (
     output_option,
     overwrite_option,
     root_option,
-    seed_option,
     workers_option,
 )
 from imagekit.cli.screen import Screen
@@ -26,11 +24,13 @@ from imagekit.cli.screen import Screen
     examples=[
         "imagekit train nette160/metadata.parquet -o run",
         "imagekit train nette160/metadata.parquet -o run2 --epochs 20 --size 128 --lr 0.1 --seed 1",
+        "imagekit train nette160/metadata.parquet -o again --config run/config.toml",
     ],
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @output_option("Run directory to write.")
 @root_option
+@click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of settings, as RUN/config.toml.")
 @click.option("--model", metavar="NAME", help="Model.  [default: lesson-cnn]")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the train rows.  [default: 5]")
 @click.option(
@@ -43,35 +43,39 @@ from imagekit.cli.screen import Screen
 @click.option("--opt", metavar="NAME", help="Optimizer.  [default: sgd]")
 @click.option("--device", metavar="D", help="auto, cpu, cuda, mps.  [default: auto]")
 @workers_option
-@seed_option
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of every draw.  [default: 0]")
 @overwrite_option
 @click.pass_obj
 def train(
-    screen: Screen, /, file: Path, output: Path, root: Path | None, workers: int, overwrite: bool, **given: Any
+    screen: Screen,
+    /,
+    file: Path,
+    output: Path,
+    root: Path | None,
+    config: Path | None,
+    workers: int,
+    overwrite: bool,
+    **given: Any,
 ) -> Outcome:
     """Train a model on the manifest FILE, validating after each epoch, and leave everything in a run directory.
 
     The run holds the configuration, metrics.csv, checkpoints (best and last), predictions joined to the manifest's
     names, curves, the confusion matrix and report.html. Same manifest, options, versions and threads: same weights.
+    A flag wins over the --config file, the file over the defaults.
     """
     from imagekit.look.report import write_report
-    from imagekit.training.config import TrainConfig
+    from imagekit.training.config import resolve_config
     from imagekit.training.train import train as fit
 
     report = fit(
         file,
         output=output,
-        config=TrainConfig(**_told(given)),
+        config=resolve_config(given, file=config),
         root=root,
         n_workers=workers,
         quiet=screen.settings.quiet,
         overwrite=overwrite,
         command=["imagekit", *sys.argv[1:]],
     )
-    write_report(output)
+    write_report(output, images_root=root or report.images_root)
     return report
-
-
-def _told(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that were given; the config knows the others."""
-    return {key: value for key, value in given.items() if value is not None}

@@ -55,9 +55,8 @@ class Listing:
 
     def add(self, run: Run) -> None:
         """Take one run; its names must stand after all names taken before."""
-        names = os.fsencode(run.names)
-        n_names = names.count(0) + 1
-        self._pending.append((os.fsencode(run.prefix), names, n_names, run.kind))
+        n_names = run.names.count(b"/")
+        self._pending.append((os.fsencode(run.prefix), run.names, n_names, run.kind))
         self._n_pending += n_names
         if self._n_pending >= MAX_RUN:
             self.flush()
@@ -70,8 +69,9 @@ class Listing:
         self._pending.clear()
         self._n_pending = 0
         pairs = zip(prefixes, names, strict=True)
-        blob = np.frombuffer(b"".join([prefix + text.replace(b"\0", prefix) for prefix, text in pairs]), np.uint8)
-        ends = np.flatnonzero(np.frombuffer(b"\0".join([*names, b""]), np.uint8) == 0)
+        # the slash behind each name gives way to the prefix of the next
+        blob = np.frombuffer(b"".join([prefix + text[:-1].replace(b"/", prefix) for prefix, text in pairs]), np.uint8)
+        ends = np.flatnonzero(np.frombuffer(b"".join(names), np.uint8) == ord("/"))
         sizes = np.diff(ends, prepend=-1) - 1 + np.repeat([len(prefix) for prefix in prefixes], counts)
         kinds = np.repeat(np.array(run_kinds, np.int8), counts)
         is_image = (kinds == FILE) & has_extension(blob, sizes, self._extensions)

@@ -10,15 +10,22 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from imagekit.errors import SourceError, did_you_mean
+from imagekit.files import dirents
 from imagekit.files.names import display_name
 
 # What a run of names is. FILE waits for the extension test; KINDS[code] is the word that `others` carries.
 FILE, NOT_IMAGE, SYMLINK, SPECIAL, LOOP, OUTSIDE = range(6)
 KINDS = ("image", "not-image", "symlink", "special-file", "symlink-loop", "symlink-outside")
 _FOLDER = -1
+
+_N_AHEAD = 8  # folders whose entries may wait in memory
 
 MAX_RUN = 16_384  # names in a run, so that one folder with a million files is worked on in pieces
 
@@ -28,11 +35,11 @@ Identity = tuple[int, int]  # (device, inode)
 class Run(NamedTuple):
     """Names of one folder that stand next to each other in the order; `prefix` is "" or ends with a slash.
 
-    The names are one text, zero bytes between them: measuring them in numpy takes a fifth of the time of len() on each.
+    Each name is followed by a slash, which no name can hold: numpy then measures all names at once.
     """
 
     prefix: str
-    names: str
+    names: bytes
     kind: int
 
 
@@ -53,6 +60,9 @@ class Walk:
         self._recurse = recurse
         self._include = include
         self._follow_symlinks = follow_symlinks
+        # where links are followed, each folder must be known by its inode as it is opened
+        self._read_ahead = not follow_symlinks and dirents.is_available()
+        self._blocks: dict[str, Future[bytes]] = {}
         self._real_root = os.path.realpath(root).rstrip("/") + "/"
 
     def runs(self) -> Iterator[Run]:
@@ -61,16 +71,38 @@ class Walk:
         Raises OSError where the root itself cannot be read, SourceError where an included folder is missing.
         """
         stack: list[Run | Folder] = [Folder("", ())]  # a stack of our own: depth is not bound by Python's recursion
-        while stack:
-            piece = stack.pop()
-            if isinstance(piece, Run):
-                yield piece
-            else:
+        with ThreadPoolExecutor(1) as reader:
+            while stack:
+                piece = stack.pop()
+                if isinstance(piece, Run):
+                    yield piece
+                    continue
+                if self._read_ahead:
+                    next_ones = [other for other in stack[: -_N_AHEAD - 1 : -1] if isinstance(other, Folder)]
+                    self._request([piece, *next_ones], reader)
                 stack.extend(reversed(self._read(piece)))
+
+    def _request(self, folders: list[Folder], reader: Executor) -> None:
+        """Let the other thread read the blocks of these folders, while this one works on names."""
+        for folder in folders:
+            if folder.prefix and folder.prefix not in self._blocks and len(self._blocks) <= _N_AHEAD:
+                self._blocks[folder.prefix] = reader.submit(self._read_block, folder.prefix)
+
+    def _read_block(self, prefix: str) -> bytes:
+        fd = self._open(prefix)
+        try:
+            return dirents.read_block(fd)
+        finally:
+            os.close(fd)
 
     def _read(self, folder: Folder) -> list[Run | Folder]:
         try:
-            return self._read_open(folder, self._open(folder.prefix))
+            block = self._blocks.pop(folder.prefix, None)
+            files = dirents.plain_files(block.result()) if block else None
+            if files is None:
+                return self._read_open(folder, self._open(folder.prefix))
+            self.n_hidden += files.n_hidden
+            return _table_runs(folder.prefix, files.names)
         except OSError as error:
             if not folder.prefix:
                 raise
@@ -173,11 +205,22 @@ def _in_order(folder: Folder, files: list[str], breaks: list[tuple[bytes, str, i
         if kind == _FOLDER:
             pieces.append(Folder(f"{folder.prefix}{name}/", folder.ancestors))
         else:
-            pieces.append(Run(folder.prefix, name, kind))
+            pieces.append(Run(folder.prefix, os.fsencode(name + "/"), kind))
         start = stop
     return pieces + _runs(folder.prefix, files, start, len(files))
 
 
 def _runs(prefix: str, files: list[str], start: int, stop: int) -> list[Run | Folder]:
-    cuts = range(start, stop, MAX_RUN)
-    return [Run(prefix, "\0".join(files[cut : min(cut + MAX_RUN, stop)]), FILE) for cut in cuts]
+    pieces = [files[cut : min(cut + MAX_RUN, stop)] for cut in range(start, stop, MAX_RUN)]
+    return [Run(prefix, os.fsencode("/".join([*piece, ""])), FILE) for piece in pieces]
+
+
+def _table_runs(prefix: str, names: npt.NDArray[np.bytes_]) -> list[Run | Folder]:
+    width = names.itemsize
+    pieces: list[Run | Folder] = []
+    for start in range(0, len(names), MAX_RUN):
+        rows = names[start : start + MAX_RUN].view(np.uint8).reshape(-1, width)
+        table = np.full((len(rows), width + 1), ord("/"), np.uint8)
+        table[:, :width] = rows
+        pieces.append(Run(prefix, table.tobytes().translate(None, b"\0"), FILE))
+    return pieces

@@ -17,6 +17,8 @@ from imagekit.manifest.schema import COLUMNS, METADATA_KEY, REBUILD, Metadata
 
 # thrift limits: a file of kilobytes must not ask for gigabytes while its footer is parsed
 THRIFT_BYTES, THRIFT_ITEMS = 100_000_000, 1_000_000
+# what pyarrow raises on damaged bytes; a column name that is not UTF-8 is a bare UnicodeDecodeError
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +67,28 @@ def _open(path: Path) -> pq.ParquetFile:
         raise SourceError("the manifest is not there", where=str(path), fix="build it with imagekit manifest ROOT")
     try:
         return pq.ParquetFile(path, thrift_string_size_limit=THRIFT_BYTES, thrift_container_size_limit=THRIFT_ITEMS)
-    except (pa.ArrowException, OSError) as error:
-        words = str(error).splitlines()[0].rstrip(".")
-        raise ManifestError(
-            f"the file is not a readable Parquet file: {words}", where=str(path), fix=REBUILD
-        ) from error
+    except DAMAGE as error:
+        raise _damaged("the file is not a readable Parquet file", error, path) from error
+
+
+def _schema(file: pq.ParquetFile, path: Path) -> pa.Schema:
+    try:
+        schema = file.schema_arrow
+        schema.names  # noqa: B018 - decodes them: a flipped bit in a name shows here
+    except DAMAGE as error:
+        raise _damaged("the file is not a readable Parquet file", error, path) from error
+    return schema
+
+
+def _damaged(what: str, error: Exception, path: Path) -> ManifestError:
+    words = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+    return ManifestError(f"{what}: {words}", where=str(path), fix=REBUILD)
 
 
 def read_metadata(path: Path) -> Metadata:
     """What a manifest says of itself, without its rows. Raises ManifestError for anything that is not a manifest."""
     with _open(path) as file:
-        text = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        text = (_schema(file, path).metadata or {}).get(METADATA_KEY)
     if text is None:
         raise ManifestError("the Parquet file is not a manifest of imagekit", where=str(path), fix=REBUILD)
     return Metadata.from_json(text, where=str(path))
@@ -90,7 +103,7 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
     path = Path(path)
     metadata = read_metadata(path)
     with _open(path) as file:
-        schema = file.schema_arrow
+        schema = _schema(file, path)
         for column in COLUMNS:
             index = schema.get_field_index(column.name)
             if index < 0:
@@ -102,9 +115,8 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
                 )
         try:
             table = pa.Table.from_batches(file.iter_batches(), schema=schema)
-        except (pa.ArrowException, OSError) as error:
-            words = str(error).splitlines()[0].rstrip(".")
-            raise ManifestError(f"the rows cannot be read: {words}", where=str(path), fix=REBUILD) from error
+        except DAMAGE as error:
+            raise _damaged("the rows cannot be read", error, path) from error
     if check_digest and rows_sha256(table) != metadata.rows_sha256:
         raise ManifestError(
             "the rows are not those that were written: their digest differs from the metadata's",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from imagekit.errors import ConfigError, did_you_mean
@@ -19,7 +22,8 @@ class TrainConfig:
 
     lr is the peak of a one-cycle cosine schedule: from lr / 25 up over the first `warm_up` of training, then down to
     lr / 10,000. size: pixels, square. crop_scale: least share of an image's area in a random resized crop.
-    degrees, zoom: bounds of the batch augmentation; none by default, for a small net underfits in five epochs. Raises ConfigError for the first value that cannot be.
+    degrees, zoom: bounds of the batch augmentation; none by default, for a small net underfits in five epochs.
+    Raises ConfigError for the first value that cannot be.
     """
 
     model: str = "lesson-cnn"
@@ -64,10 +68,11 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """The config of a checkpoint or TOML table. Raises ConfigError for a key that is not known."""
-        known = [field.name for field in fields(cls)]
+        known = {field.name: type(field.default) for field in fields(cls)}
         for key in values:
             if key not in known:
                 raise ConfigError(f"{key} is no setting of a training run", where=key, fix=did_you_mean(key, known))
+            _typed(key, values[key], known[key])
         return cls(**values)
 
     def to_toml(self) -> str:
@@ -75,8 +80,38 @@ class TrainConfig:
         return "".join(f"{key} = {_toml(value)}\n" for key, value in self.to_dict().items())
 
 
+def resolve_config(given: Mapping[str, Any], *, file: Path | None = None) -> TrainConfig:
+    """The config of a run: settings that were given, before those of a TOML file, before the defaults.
+
+    given: None stands for a setting that was not given. Raises ConfigError for a file that cannot be read, an unknown
+    key or a value that cannot be; `where` names the file.
+    """
+    told = {key: value for key, value in given.items() if value is not None}
+    if file is None:
+        return TrainConfig.from_dict(told)
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        TrainConfig.from_dict(settings)
+    except OSError as error:
+        fix = "give the path of a TOML file of settings"
+        raise ConfigError(f"the file cannot be read: {error.strerror}", where=str(file), fix=fix) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not a TOML file: {error}", where=str(file), fix="write key = value lines") from error
+    except ConfigError as error:
+        raise ConfigError(error.what, where=f"{file}: {error.where}", fix=error.fix) from error
+    return TrainConfig.from_dict({**settings, **told})
+
+
 def _toml(value: str | float) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _typed(key: str, value: object, kind: type) -> None:
+    fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+    if not fits or isinstance(value, bool):
+        raise ConfigError(
+            f"{key} is {value!r}, must be of type {kind.__name__}", where=key, fix=f"correct the type of {key}"
+        )
 
 
 def _choice(key: str, value: str, known: tuple[str, ...]) -> None:

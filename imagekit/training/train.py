@@ -42,6 +42,7 @@ class TrainReport:
 
     run: Path
     manifest: Path
+    images_root: Path
     rows: Sequence[dict[str, Any]]
     seconds: float
     timing: dict[str, float]
@@ -128,7 +129,14 @@ def train(
         write_predictions(layout.predictions, dls.valid.dataset, predictions)
         seconds = time.monotonic() - begun
         write_json(layout.timing, {**timing.totals(), "seconds": seconds})
-    return TrainReport(run=run, manifest=path, rows=kept.rows, seconds=seconds, timing=timing.totals())
+    return TrainReport(
+        run=run,
+        manifest=path,
+        images_root=Path(root or content.root),
+        rows=kept.rows,
+        seconds=seconds,
+        timing=timing.totals(),
+    )
 
 
 def _metrics(n_classes: int) -> dict[str, Metric]:

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from cli.workspace import make_faults
+from click.testing import CliRunner
 
 from imagekit.cli.main import cli
 

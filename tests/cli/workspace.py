@@ -27,7 +27,9 @@ def draw(path: Path, seed: int) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def draw_classes(root: Path, names: list[str], *, splits: tuple[str, ...] = ("train", "val"), first_seed: int = 0) -> None:
+def draw_classes(
+    root: Path, names: list[str], *, splits: tuple[str, ...] = ("train", "val"), first_seed: int = 0
+) -> None:
     """Two images a class and split."""
     seeds = iter(range(first_seed, first_seed + 10_000))
     for split in splits:
@@ -70,7 +72,7 @@ def make_faults(work: Path) -> None:
 
 
 def make_broken_manifests(work: Path) -> None:
-    """A cut file, one from the future, one whose rows were changed, one whose files are gone, one of another program."""
+    """A cut file, one from the future, one with changed rows, one whose files are gone, one of another program."""
     whole = (work / "good.parquet").read_bytes()
     (work / "cut.parquet").write_bytes(whole[: len(whole) // 2])
     manifest = read_manifest(work / "good.parquet")

@@ -163,7 +163,7 @@ def test_a_missing_class_is_named_with_its_title(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "1 of the 2 classes of recipe tiny have no image: n02 (bee)\n"
         f"  where: {source}\n"
-        '  fix: the source is another data set or incomplete; did you mean "n01"? known: n01, n03'
+        '  fix: the source is another data set or incomplete; did you mean "n03"? known: n01, n03'
     )
     assert len(plan_of(source, recipe(classes={ANT: "ant"})).selected) == 2
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import ConfigError
-from imagekit.training.config import TrainConfig
+from imagekit.training.config import TrainConfig, resolve_config
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,44 @@ def test_toml_gives_the_same_config_back(lr, epochs, momentum):
     config = TrainConfig(lr=lr, epochs=epochs, momentum=momentum)
 
     assert TrainConfig.from_dict(tomllib.loads(config.to_toml())) == config
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("lr = 0.5\nepochs = 7\n")
+
+    config = resolve_config({"lr": 0.1, "epochs": None}, file=file)
+
+    assert (config.lr, config.epochs, config.size) == (0.1, 7, 128)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("lr = ", "not a TOML file: Invalid value (at end of document)\n  where: FILE\n  fix: write key = value lines"),
+        ("epochs = 0", "epochs is 0, must be at least 1\n  where: FILE: epochs\n  fix: correct epochs"),
+        (
+            'epochs = "5"',
+            "epochs is '5', must be of type int\n  where: FILE: epochs\n  fix: correct the type of epochs",
+        ),
+        ("lr = true", "lr is True, must be of type float\n  where: FILE: lr\n  fix: correct the type of lr"),
+    ],
+)
+def test_a_bad_file_is_told_by_its_name_and_key(tmp_path, content, text):
+    file = tmp_path / "run.toml"
+    file.write_text(content)
+
+    with pytest.raises(ConfigError) as caught:
+        resolve_config({}, file=file)
+
+    assert str(caught.value) == text.replace("FILE", str(file))
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        resolve_config({}, file=tmp_path / "none.toml")
+
+    assert str(caught.value) == (
+        f"the file cannot be read: No such file or directory\n  where: {tmp_path / 'none.toml'}\n"
+        "  fix: give the path of a TOML file of settings"
+    )

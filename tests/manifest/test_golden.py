@@ -1,0 +1,69 @@
+"""Golden: the manifest of version 1 is read by every later version, and the same images give the same rows."""
+
+import os
+from pathlib import Path
+
+import pytest
+from manifest.albums import album, plant, png
+
+from imagekit.manifest.build import build_manifest
+from imagekit.manifest.inspect import inspect_manifest
+from imagekit.manifest.read import read_manifest
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "manifest-v1.parquet"
+ROWS_SHA256 = "e5d951ccc03a30432eb7742485478654ef64006952db4f9062c95d0f278b921f"
+
+
+def golden_root(folder: Path) -> Path:
+    """The images that the golden manifest was made of: PNG files written byte by byte, so no encoder's version counts.
+
+    IMAGEKIT_GOLDEN=write pytest tests/manifest/test_golden.py makes the golden file anew.
+    """
+    more: dict[str | bytes, bytes] = {
+        b"train/ant/\xff\n.png": png(40),
+        "train/bee/same.png": png(41),
+        "train/bee/twin.png": png(41),
+        "unsup/any/0.png": png(42),
+        "train/bee/broken.png": png(43)[:50],
+    }
+    return plant(folder, album() | more)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_same_images_give_the_rows_of_version_1(tmp_path: Path) -> None:
+    root = golden_root(tmp_path / "root")
+    build_manifest(root, output=root / GOLDEN.name)
+    if os.environ.get("IMAGEKIT_GOLDEN") == "write":
+        GOLDEN.write_bytes((root / GOLDEN.name).read_bytes())
+
+    built, golden = read_manifest(root / GOLDEN.name), read_manifest(GOLDEN)
+
+    assert built.metadata.rows_sha256 == golden.metadata.rows_sha256 == ROWS_SHA256
+    assert built.table.equals(golden.table)
+    assert built.metadata == golden.metadata
+
+
+def test_the_golden_manifest_is_read_by_todays_reader() -> None:
+    manifest = read_manifest(GOLDEN)
+
+    assert manifest.metadata.format_version == 1
+    assert manifest.vocab == ("ant", "bee")
+    assert manifest.table.num_rows == 10
+    assert b"train/ant/\xff\n.png" in manifest.raw_names(manifest.table).to_pylist()
+    assert manifest.rows("unsup")["label"].to_pylist() == [None]
+    assert manifest.metadata.counts["quarantined"] == {"truncated": 1}
+
+
+def test_the_golden_manifest_is_inspected_in_the_same_words() -> None:
+    found = inspect_manifest(GOLDEN).summary().splitlines()
+
+    assert found[0] == f"{GOLDEN}: 10 rows, 2 classes, format 1"
+    assert found[1:8] == [
+        "root .; label parent; split folders, seed 0",
+        "no recipe recorded",
+        "  id class     train    unsup    valid",
+        "   0 ant           3        0        1",
+        "   1 bee           4        0        1",
+        "     (none)        0        1        0",
+        "     total         7        1        2",
+    ]
