@@ -25,7 +25,8 @@ FILE, NOT_IMAGE, SYMLINK, SPECIAL, LOOP, OUTSIDE = range(6)
 KINDS = ("image", "not-image", "symlink", "special-file", "symlink-loop", "symlink-outside")
 _FOLDER = -1
 
-_N_AHEAD = 8  # folders whose entries may wait in memory
+_N_READERS = 3
+_N_AHEAD = 8  # folders whose names may wait in memory
 
 MAX_RUN = 16_384  # names in a run, so that one folder with a million files is worked on in pieces
 
@@ -62,7 +63,7 @@ class Walk:
         self._follow_symlinks = follow_symlinks
         # where links are followed, each folder must be known by its inode as it is opened
         self._read_ahead = not follow_symlinks and dirents.is_available()
-        self._blocks: dict[str, Future[bytes]] = {}
+        self._ahead: dict[str, Future[dirents.PlainFiles | None]] = {}
         self._real_root = os.path.realpath(root).rstrip("/") + "/"
 
     def runs(self) -> Iterator[Run]:
@@ -71,7 +72,7 @@ class Walk:
         Raises OSError where the root itself cannot be read, SourceError where an included folder is missing.
         """
         stack: list[Run | Folder] = [Folder("", ())]  # a stack of our own: depth is not bound by Python's recursion
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(_N_READERS) as readers:
             while stack:
                 piece = stack.pop()
                 if isinstance(piece, Run):
@@ -79,26 +80,27 @@ class Walk:
                     continue
                 if self._read_ahead:
                     next_ones = [other for other in stack[: -_N_AHEAD - 1 : -1] if isinstance(other, Folder)]
-                    self._request([piece, *next_ones], reader)
+                    self._request([piece, *next_ones], readers)
                 stack.extend(reversed(self._read(piece)))
 
-    def _request(self, folders: list[Folder], reader: Executor) -> None:
-        """Let the other thread read the blocks of these folders, while this one works on names."""
+    def _request(self, folders: list[Folder], readers: Executor) -> None:
+        """Let the other threads read these folders, if they hold nothing but files."""
         for folder in folders:
-            if folder.prefix and folder.prefix not in self._blocks and len(self._blocks) <= _N_AHEAD:
-                self._blocks[folder.prefix] = reader.submit(self._read_block, folder.prefix)
+            if folder.prefix and folder.prefix not in self._ahead and len(self._ahead) <= _N_AHEAD:
+                self._ahead[folder.prefix] = readers.submit(self._read_plain, folder.prefix)
 
-    def _read_block(self, prefix: str) -> bytes:
+    def _read_plain(self, prefix: str) -> dirents.PlainFiles | None:
         fd = self._open(prefix)
         try:
-            return dirents.read_block(fd)
+            block = dirents.read_block(fd)
         finally:
             os.close(fd)
+        return dirents.plain_files(block)
 
     def _read(self, folder: Folder) -> list[Run | Folder]:
         try:
-            block = self._blocks.pop(folder.prefix, None)
-            files = dirents.plain_files(block.result()) if block else None
+            ahead = self._ahead.pop(folder.prefix, None)
+            files = ahead.result() if ahead else None
             if files is None:
                 return self._read_open(folder, self._open(folder.prefix))
             self.n_hidden += files.n_hidden

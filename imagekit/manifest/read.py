@@ -115,6 +115,7 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
                 )
         try:
             table = pa.Table.from_batches(file.iter_batches(), schema=schema)
+            table.validate(full=True)  # text that is not UTF-8, indices beyond a dictionary
         except DAMAGE as error:
             raise _damaged("the rows cannot be read", error, path) from error
     if check_digest and rows_sha256(table) != metadata.rows_sha256:
@@ -123,9 +124,20 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
             where=str(path),
             fix=REBUILD,
         )
-    highest = pc.max(table["target"]).as_py()
-    if highest is not None and highest >= len(metadata.vocab):
-        raise ManifestError(
-            f"target {highest} is outside the vocab of {len(metadata.vocab)} classes", where=str(path), fix=REBUILD
-        )
+    _check_targets(table, metadata.vocab, path)
     return Manifest(path=path, metadata=metadata, table=table)
+
+
+def _check_targets(table: pa.Table, vocab: tuple[str, ...], path: Path) -> None:
+    """The digest covers rows alone: see that the vocab in the metadata is the one that they were encoded with."""
+    outside = pc.or_kleene(pc.less(table["target"], 0), pc.greater_equal(table["target"], len(vocab)))
+    if pc.any(outside).as_py():
+        target = table["target"].filter(outside)[0]
+        raise ManifestError(
+            f"target {target} is outside the vocab of {len(vocab)} classes", where=str(path), fix=REBUILD
+        )
+    meant = pc.take(pa.array(vocab, pa.string()), table["target"])
+    if pc.any(pc.not_equal(meant, table["label"])).as_py():
+        raise ManifestError(
+            "the labels are not those that the vocab gives to the targets", where=str(path), fix=REBUILD
+        )

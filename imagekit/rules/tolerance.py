@@ -32,7 +32,8 @@ class Tolerance:
         return n_bad <= (self.limit * n_total / 100 if self.is_percent else self.limit)
 
     def __str__(self) -> str:
-        return f"{self.limit:g}%" if self.is_percent else f"{self.limit:g}"
+        number = f"{self.limit:.15g}"  # as it was given: 1000000, not 1e+06
+        return f"{number}%" if self.is_percent else number
 
 
 def exit_code_for(tolerance: Tolerance | None, *, n_bad: int, n_total: int, where: str) -> int:

@@ -122,14 +122,8 @@ def make_subset(
         return build.report([], state="planned")
     with output_lock(output):
         heal_folder(output)
-        if output.exists() and not overwrite:
-            _require_same_options(output, build)
-            if is_up_to_date(output, source, plan):
-                return build.report_again(max_bad=max_bad)
-        elif output.exists():
-            read_receipt(output)  # refuses a folder that is not ours
-        if output.exists():
-            refuse_foreign_files(output)
+        if output.exists() and not _must_build(output, build, overwrite=overwrite):
+            return build.report_again(max_bad=max_bad)
         return build.run(n_workers=n_workers, timeout_s=timeout_s, max_bad=max_bad, progress=progress)
 
 
@@ -150,6 +144,18 @@ def _check_apart(source: Path, output: Path) -> None:
             where=f"{output} -> {real_output}",
             fix=f"give -o {real_output}",
         )
+
+
+def _must_build(output: Path, build: _Build, *, overwrite: bool) -> bool:
+    """Whether an existing output has to be built anew; refused when it may not be replaced."""
+    if overwrite:
+        read_receipt(output)  # refuses a folder that is not ours
+    else:
+        _require_same_options(output, build)
+        if is_up_to_date(output, build.source, build.plan):
+            return False
+    refuse_foreign_files(output)
+    return True
 
 
 def _require_same_options(output: Path, build: _Build) -> None:

@@ -289,10 +289,10 @@ def test_a_column_of_another_type_is_named_with_both_types(path: Path, name: str
         lambda table: table.slice(1),
         lambda table: table.take(list(reversed(range(table.num_rows)))),
         lambda table: pa.concat_tables([table, table.slice(0, 1)]),
-        lambda table: table.set_column(5, COLUMNS.field(5), pa.array([0] * table.num_rows, pa.int32())),
+        lambda table: table.set_column(6, COLUMNS.field(6), pa.array([1] * table.num_rows, pa.int32())),
         lambda table: table.append_column("extra", pa.array(["x"] * table.num_rows)),
     ],
-    ids=["a row less", "another order", "a row twice", "another target", "a column more"],
+    ids=["a row less", "another order", "a row twice", "another width", "a column more"],
 )
 def test_rows_that_were_changed_are_noticed_by_their_digest(path: Path, change: Any) -> None:
     rewrite(path, table=change)
@@ -307,6 +307,23 @@ def test_a_target_outside_the_vocab_is_told_even_where_the_digest_fits(path: Pat
     rewrite(path, metadata=lambda content: content | {"vocab": ["ant"], "class_names": ["ant"]})
 
     assert refused(path) == said("target 1 is outside the vocab of 1 classes", path)
+
+
+@pytest.mark.parametrize("vocab", [["bee", "ant"], ["ant", "wasp"]])
+def test_a_vocab_that_the_rows_were_not_encoded_with_is_told(path: Path, vocab: list[str]) -> None:
+    rewrite(path, metadata=lambda content: content | {"vocab": vocab})
+
+    assert refused(path) == said("the labels are not those that the vocab gives to the targets", path)
+
+
+@pytest.mark.parametrize("at", [432, 433, 435])
+def test_an_index_beyond_a_dictionary_is_damage(tmp_path: Path, at: int) -> None:
+    """Bytes of the golden file that hold indices of `split`; found by changing every byte of it in turn."""
+    changed = bytearray((Path(__file__).parent.parent / "golden" / "manifest-v1.parquet").read_bytes())
+    changed[at] ^= 255
+    (tmp_path / "m.parquet").write_bytes(changed)
+
+    assert refused(tmp_path / "m.parquet").endswith(f"\n  where: {tmp_path}/m.parquet\n  fix: {REBUILD}")
 
 
 def test_further_columns_are_read_along_when_the_digest_covers_them(path: Path) -> None:
