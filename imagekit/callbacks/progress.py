@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imagekit.learner.callback import Callback
 
 # (heading, key of the row, width, how it is shown)
-COLUMNS: tuple[tuple[str, str, int, str], ...] = (
+Column = tuple[str, str, int, str]
+COLUMNS: tuple[Column, ...] = (
     ("train_loss", "train_loss", 10, "{:.6f}"),
     ("train_accuracy", "train_accuracy", 14, "{:.6f}"),
     ("valid_loss", "valid_loss", 10, "{:.6f}"),
@@ -18,6 +19,8 @@ COLUMNS: tuple[tuple[str, str, int, str], ...] = (
     ("img/s", "images_per_s", 7, "{:.0f}"),
     ("wait", "data_wait", 5, "{:.0%}"),
 )
+TOP5: Column = ("valid_top5", "valid_top5", 10, "{:.6f}")
+COLUMNS_TOP5 = (*COLUMNS[:4], TOP5, *COLUMNS[4:])  # for more than five classes
 
 
 class ProgressCallback(Callback):
@@ -31,7 +34,14 @@ class ProgressCallback(Callback):
 
     _order = 100
 
-    def __init__(self, *, write: Callable[[str], None] | None = None, bars: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        write: Callable[[str], None] | None = None,
+        bars: bool | None = None,
+        columns: Sequence[Column] = COLUMNS,
+    ) -> None:
+        self.columns = columns
         self._given_write = write
         self._given_bars = bars
         self._write: Callable[[str], None] = write or _write_line
@@ -45,7 +55,7 @@ class ProgressCallback(Callback):
         if self._show_bars:
             self._epochs = _bar(self.learner.n_epochs, "epochs", "epoch", initial=self.learner.epoch)
             self._write = self._given_write or _write_above_bars
-            self._write(header())
+            self._write(header(self.columns))
 
     def begin_epoch(self) -> None:
         """A bar for the training batches."""
@@ -66,7 +76,8 @@ class ProgressCallback(Callback):
         if self._epochs is not None:
             self._epochs.update()
         row, n_epochs = self.learner.row, self.learner.n_epochs
-        self._write(table_row(row) if self._show_bars else plain_line(row, n_epochs=n_epochs))
+        columns = self.columns
+        self._write(table_row(row, columns) if self._show_bars else plain_line(row, n_epochs=n_epochs, columns=columns))
 
     def after_fit(self) -> None:
         """Take the bars away."""
@@ -87,21 +98,24 @@ class ProgressCallback(Callback):
             self._batches = None
 
 
-def header() -> str:
+def header(columns: Sequence[Column] = COLUMNS) -> str:
     """The heading of the table."""
-    return "  ".join([f"{'epoch':>6}", *(f"{title:>{width}}" for title, _, width, _ in COLUMNS), f"{'time':>6}"])
+    return "  ".join([f"{'epoch':>6}", *(f"{title:>{width}}" for title, _, width, _ in columns), f"{'time':>6}"])
 
 
-def table_row(row: dict[str, Any]) -> str:
+def table_row(row: Mapping[str, Any], columns: Sequence[Column] = COLUMNS) -> str:
     """One epoch, under the heading."""
-    cells = [f"{show(row.get(key), form):>{width}}" for _, key, width, form in COLUMNS]
+    cells = [f"{show(row.get(key), form):>{width}}" for _, key, width, form in columns]
     return "  ".join([f"{_epoch(row):>6}", *cells, f"{minutes(row.get('seconds')):>6}"])
 
 
-def plain_line(row: dict[str, Any], *, n_epochs: int) -> str:
-    """One epoch in one line that needs no heading."""
-    cells = [f"{title} {show(row.get(key), form)}" for title, key, _, form in COLUMNS]
-    return "  ".join([f"epoch {_epoch(row)}/{n_epochs}", *cells, f"time {minutes(row.get('seconds'))}"])
+def plain_line(row: Mapping[str, Any], *, n_epochs: int, columns: Sequence[Column] = COLUMNS) -> str:
+    """One epoch in one line that needs no heading; `left` is how long the other epochs will take at this pace."""
+    cells = [f"{title} {show(row.get(key), form)}" for title, key, _, form in columns]
+    seconds = row.get("seconds")
+    left = None if seconds is None else seconds * (n_epochs - row["epoch"])
+    times = f"time {minutes(seconds)}  left {minutes(left)}"
+    return "  ".join([f"epoch {_epoch(row)}/{n_epochs}", *cells, times])
 
 
 def show(value: float | None, form: str) -> str:
@@ -117,7 +131,7 @@ def minutes(seconds: float | None) -> str:
     return f"{whole // 60:02d}:{whole % 60:02d}"
 
 
-def _epoch(row: dict[str, Any]) -> str:
+def _epoch(row: Mapping[str, Any]) -> str:
     return f"{row.get('epoch', '-')}{'*' * bool(row.get('is_best'))}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def train(
     names, curves, the confusion matrix and report.html. Same manifest, options, versions and threads: same weights.
     A flag wins over the --config file, the file over the defaults.
     """
+    # before torch is loaded: threads that spin while they wait keep decoding workers off the cores (scripts/LOG.md)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from imagekit.look.report import write_report
     from imagekit.training.config import resolve_config
     from imagekit.training.train import train as fit

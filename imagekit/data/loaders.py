@@ -5,6 +5,7 @@ Shapes: B batch, H height, W width.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+def _give_way(worker: int) -> None:
+    """Let a decoding worker yield to training, which all cores do together: preempting one of them stalls them all."""
+    os.nice(10)
+
+
 class Loader:
     """Batches of one dataset, epoch by epoch. Iterating twice in one epoch gives the same batches twice.
 
@@ -77,6 +83,7 @@ class Loader:
             collate_fn=collate,
             pin_memory=pin_memory,
             persistent_workers=n_workers > 0,
+            worker_init_fn=_give_way,
         )
 
     def __len__(self) -> int:

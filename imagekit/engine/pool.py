@@ -89,10 +89,12 @@ def collect_facts(
     n_workers: int | None = None,
     timeout_s: float = 60.0,
     progress: Callable[[int, int], object] | None = None,
+    keep: Callable[[int, dict[str, Any]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """What the task returns for every item, in their order; for an item that failed, its `reason` and `detail`.
 
     n_workers: None for one a core. progress: called with how many items are done and how many there are.
+    keep: called with the index and facts of each item as it is finished, in the order of completion.
     """
     facts: list[dict[str, Any]] = [{} for _ in items]
     results = run_items(task, items, n_workers=n_workers or count_cores(), timeout_s=timeout_s)
@@ -101,6 +103,8 @@ def collect_facts(
             facts[result.index] = {"reason": result.reason, "detail": result.detail}
         else:
             facts[result.index] = result.value
+        if keep:
+            keep(result.index, facts[result.index])
         if progress:
             progress(n_done, len(items))
     return facts

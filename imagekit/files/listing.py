@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from imagekit.files.walk import FILE, KINDS, MAX_RUN, NOT_IMAGE, Run
+from imagekit.files.walk import FILE, KINDS, NOT_IMAGE, Run
 
 _WORD = 8
+_BLOCK_BYTES = 2**20  # of names: large enough that the cost per call of numpy vanishes, small enough for the memory
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -28,10 +29,14 @@ class Column:
         self._blob = bytearray()
         self._sizes: list[Ints] = []
 
-    def extend(self, blob: Bytes, sizes: Ints) -> None:
-        """Take over len(sizes) strings that lie end to end in `blob`."""
-        self._blob += blob.data
-        self._sizes.append(sizes)
+    def extend_where(self, mask: Mask, blob: Bytes, sizes: Ints) -> None:
+        """Take over the marked ones of the strings that lie end to end in `blob`."""
+        if mask.all():
+            self._blob += blob.data
+            self._sizes.append(sizes)
+        elif mask.any():
+            self._blob += blob[np.repeat(mask, sizes)].data
+            self._sizes.append(sizes[mask])
 
     def to_arrow(self) -> pa.LargeBinaryArray:
         """The strings as one Arrow array over the same buffer, no copy."""
@@ -49,35 +54,37 @@ class Listing:
         self.images = Column()
         self.others = Column()
         self._kinds: list[npt.NDArray[np.int8]] = []
-        self._extensions = sorted(extensions, key=lambda ext: (ext not in (b".jpg", b".jpeg", b".png"), ext))
-        self._pending: list[tuple[bytes, bytes, int, int]] = []
-        self._n_pending = 0
+        self._extensions = list(extensions)
+        self._pending: list[Run] = []
+        self._n_pending_bytes = 0
 
     def add(self, run: Run) -> None:
         """Take one run; its names must stand after all names taken before."""
-        n_names = run.names.count(b"/")
-        self._pending.append((os.fsencode(run.prefix), run.names, n_names, run.kind))
-        self._n_pending += n_names
-        if self._n_pending >= MAX_RUN:
+        self._pending.append(run)
+        self._n_pending_bytes += len(run.names)
+        if self._n_pending_bytes >= _BLOCK_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Test and store what is pending; call once more at the end."""
         if not self._pending:
             return
-        prefixes, names, counts, run_kinds = zip(*self._pending, strict=True)
+        prefixes = [os.fsencode(run.prefix) for run in self._pending]
+        names = [run.names for run in self._pending]
+        counts = [text.count(b"/") for text in names]
+        kinds = np.repeat(np.array([run.kind for run in self._pending], np.int8), counts)
         self._pending.clear()
-        self._n_pending = 0
-        pairs = zip(prefixes, names, strict=True)
-        # the slash behind each name gives way to the prefix of the next
-        blob = np.frombuffer(b"".join([prefix + text[:-1].replace(b"/", prefix) for prefix, text in pairs]), np.uint8)
+        self._n_pending_bytes = 0
         ends = np.flatnonzero(np.frombuffer(b"".join(names), np.uint8) == ord("/"))
         sizes = np.diff(ends, prepend=-1) - 1 + np.repeat([len(prefix) for prefix in prefixes], counts)
-        kinds = np.repeat(np.array(run_kinds, np.int8), counts)
-        is_image = (kinds == FILE) & has_extension(blob, sizes, self._extensions)
+        # the slash behind each name gives way to the prefix of the next
+        pairs = zip(prefixes, names, strict=True)
+        whole = [prefix + text[:-1].replace(b"/", prefix) for prefix, text in pairs]
+        padded = np.frombuffer(b"".join([bytes(_WORD), *whole]), np.uint8)
+        is_image = (kinds == FILE) & has_extension(padded, sizes, self._extensions)
         kinds[(kinds == FILE) & ~is_image] = NOT_IMAGE
-        _extend_where(self.images, blob, sizes, is_image)
-        _extend_where(self.others, blob, sizes, ~is_image)
+        self.images.extend_where(is_image, padded[_WORD:], sizes)
+        self.others.extend_where(~is_image, padded[_WORD:], sizes)
         self._kinds.append(kinds[~is_image])
 
     def kinds_to_arrow(self) -> pa.DictionaryArray:
@@ -86,31 +93,25 @@ class Listing:
         return pa.DictionaryArray.from_arrays(pa.array(codes - NOT_IMAGE, pa.int8()), pa.array(KINDS[NOT_IMAGE:]))
 
 
-def _extend_where(column: Column, blob: Bytes, sizes: Ints, mask: Mask) -> None:
-    if mask.all():
-        column.extend(blob, sizes)
-    elif mask.any():
-        column.extend(blob[np.repeat(mask, sizes)], sizes[mask])
-
-
-def has_extension(blob: Bytes, sizes: Ints, extensions: Sequence[bytes]) -> Mask:
-    """Which of the strings in `blob`, end to end with lengths `sizes`, end in one of `extensions`; case is ignored.
+def has_extension(padded: Bytes, sizes: Ints, extensions: list[bytes]) -> Mask:
+    """Which strings end in one of `extensions`; case is ignored. They lie end to end behind eight zero bytes.
 
     Equals `os.path.splitext(name)[1].lower() in extensions` for names that do not start with a dot, as each extension
-    has one dot, at its start. ASCII letters only. Returns one bool a string.
+    has one dot, at its start. ASCII letters only. Returns one bool a string. An extension that is found moves to the
+    front of the list: a tree has few kinds of files, and the next block is then done after a test or two.
     """
-    padded = np.concatenate([np.zeros(_WORD, np.uint8), blob])
     ends = np.cumsum(sizes)
     found = np.zeros(len(sizes), np.bool_)
     left = np.arange(len(sizes))
-    for extension in extensions:
+    for extension in list(extensions):
         if not len(left):
             break
-        candidates = left[sizes[left] >= len(extension)]
-        hits = _ending_in(padded, ends, candidates, extension)
+        hits = _ending_in(padded, ends, left[sizes[left] >= len(extension)], extension)
         if len(hits):
             found[hits] = True
             left = left[~found[left]]
+            extensions.remove(extension)
+            extensions.insert(0, extension)
     return found
 
 

@@ -10,23 +10,15 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from imagekit.errors import SourceError, did_you_mean
-from imagekit.files import dirents
 from imagekit.files.names import display_name
 
 # What a run of names is. FILE waits for the extension test; KINDS[code] is the word that `others` carries.
 FILE, NOT_IMAGE, SYMLINK, SPECIAL, LOOP, OUTSIDE = range(6)
 KINDS = ("image", "not-image", "symlink", "special-file", "symlink-loop", "symlink-outside")
 _FOLDER = -1
-
-_N_READERS = 3
-_N_AHEAD = 8  # folders whose names may wait in memory
 
 MAX_RUN = 16_384  # names in a run, so that one folder with a million files is worked on in pieces
 
@@ -61,9 +53,6 @@ class Walk:
         self._recurse = recurse
         self._include = include
         self._follow_symlinks = follow_symlinks
-        # where links are followed, each folder must be known by its inode as it is opened
-        self._read_ahead = not follow_symlinks and dirents.is_available()
-        self._ahead: dict[str, Future[dirents.PlainFiles | None]] = {}
         self._real_root = os.path.realpath(root).rstrip("/") + "/"
 
     def runs(self) -> Iterator[Run]:
@@ -72,39 +61,16 @@ class Walk:
         Raises OSError where the root itself cannot be read, SourceError where an included folder is missing.
         """
         stack: list[Run | Folder] = [Folder("", ())]  # a stack of our own: depth is not bound by Python's recursion
-        with ThreadPoolExecutor(_N_READERS) as readers:
-            while stack:
-                piece = stack.pop()
-                if isinstance(piece, Run):
-                    yield piece
-                    continue
-                if self._read_ahead:
-                    next_ones = [other for other in stack[: -_N_AHEAD - 1 : -1] if isinstance(other, Folder)]
-                    self._request([piece, *next_ones], readers)
+        while stack:
+            piece = stack.pop()
+            if isinstance(piece, Run):
+                yield piece
+            else:
                 stack.extend(reversed(self._read(piece)))
-
-    def _request(self, folders: list[Folder], readers: Executor) -> None:
-        """Let the other threads read these folders, if they hold nothing but files."""
-        for folder in folders:
-            if folder.prefix and folder.prefix not in self._ahead and len(self._ahead) <= _N_AHEAD:
-                self._ahead[folder.prefix] = readers.submit(self._read_plain, folder.prefix)
-
-    def _read_plain(self, prefix: str) -> dirents.PlainFiles | None:
-        fd = self._open(prefix)
-        try:
-            block = dirents.read_block(fd)
-        finally:
-            os.close(fd)
-        return dirents.plain_files(block)
 
     def _read(self, folder: Folder) -> list[Run | Folder]:
         try:
-            ahead = self._ahead.pop(folder.prefix, None)
-            files = ahead.result() if ahead else None
-            if files is None:
-                return self._read_open(folder, self._open(folder.prefix))
-            self.n_hidden += files.n_hidden
-            return _table_runs(folder.prefix, files.names)
+            return self._read_open(folder, self._open(folder.prefix))
         except OSError as error:
             if not folder.prefix:
                 raise
@@ -214,15 +180,4 @@ def _in_order(folder: Folder, files: list[str], breaks: list[tuple[bytes, str, i
 
 def _runs(prefix: str, files: list[str], start: int, stop: int) -> list[Run | Folder]:
     pieces = [files[cut : min(cut + MAX_RUN, stop)] for cut in range(start, stop, MAX_RUN)]
-    return [Run(prefix, os.fsencode("/".join([*piece, ""])), FILE) for piece in pieces]
-
-
-def _table_runs(prefix: str, names: npt.NDArray[np.bytes_]) -> list[Run | Folder]:
-    width = names.itemsize
-    pieces: list[Run | Folder] = []
-    for start in range(0, len(names), MAX_RUN):
-        rows = names[start : start + MAX_RUN].view(np.uint8).reshape(-1, width)
-        table = np.full((len(rows), width + 1), ord("/"), np.uint8)
-        table[:, :width] = rows
-        pieces.append(Run(prefix, table.tobytes().translate(None, b"\0"), FILE))
-    return pieces
+    return [Run(prefix, os.fsencode("/".join(piece) + "/"), FILE) for piece in pieces]

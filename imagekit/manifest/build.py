@@ -29,7 +29,7 @@ from imagekit.manifest.summary import ManifestReport
 from imagekit.recipes.load import find_recipe, load_recipes
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.labelers import make_labeler
-from imagekit.rules.outcomes import BadFile, bad_others, count_outcomes, counted, unreadable_folders
+from imagekit.rules.outcomes import BadFile, bad_others, count_outcomes, counted, group_by_reason, unreadable_folders
 from imagekit.rules.splitters import make_splitter
 from imagekit.rules.tolerance import Tolerance, exit_code_for
 
@@ -147,7 +147,9 @@ class _Build:
         leaks = group_duplicates(good, source_decides=self.options.split == "folders")
         processor = encode_labels(good, where=str(self.root))
         report = self.report(good, bad_images, state="built", leaks=leaks)
-        code = exit_code_for(max_bad, n_bad=len(report.bad_files), n_total=len(rows), where=str(self.root))
+        listed = group_by_reason(report.bad_files, listed_in="the folder")
+        n_bad, where = len(report.bad_files), str(self.root)
+        code = exit_code_for(max_bad, n_bad=n_bad, n_total=len(rows), where=where, listed=listed)
         self._write(good, processor, report)
         # a leak is a fault of the data that was kept: said by name, and by the exit code
         return replace(report, exit_code=3 if leaks else code, seconds=time.monotonic() - self.begun)

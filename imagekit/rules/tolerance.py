@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imagekit.errors import TooManyBadError, UsageError
@@ -36,17 +37,19 @@ class Tolerance:
         return f"{number}%" if self.is_percent else number
 
 
-def exit_code_for(tolerance: Tolerance | None, *, n_bad: int, n_total: int, where: str) -> int:
+def exit_code_for(
+    tolerance: Tolerance | None, *, n_bad: int, n_total: int, where: str, listed: Iterable[str] = ()
+) -> int:
     """0 when nothing is bad or the tolerance bears it; 3 when something is bad and no tolerance was given.
 
-    Raises TooManyBadError when a tolerance was given and does not bear it.
+    Raises TooManyBadError when a tolerance was given and does not bear it; `listed` are lines that tell the files.
     """
     if tolerance is None:
         return 3 if n_bad else 0
     if not tolerance.bears(n_bad=n_bad, n_total=n_total):
         raise TooManyBadError(
-            f"{n_bad} of {n_total} images are unusable, --max-bad allows {tolerance}",
+            "\n  ".join([f"{n_bad} of {n_total} images are unusable, --max-bad allows {tolerance}", *listed]),
             where=where,
-            fix="mend or remove the files listed above, or raise --max-bad; nothing was published",
+            fix="mend or remove these files, or raise --max-bad; nothing was published",
         )
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -12,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from imagekit.engine.pool import collect_facts
-from imagekit.errors import OutputError, SourceError, UsageError
+from imagekit.errors import OutputError, SourceError, TooManyBadError, UsageError
 from imagekit.files.atomic import explain_disk_full, heal_folder, publish_folder, staging_folder, sync_tree
 from imagekit.files.discover import discover
 from imagekit.files.lock import output_lock
 from imagekit.files.names import display_name, to_path
 from imagekit.recipes.load import find_recipe, load_recipes
 from imagekit.recipes.recipe import Recipe
-from imagekit.rules.outcomes import BadFile, counted, unreadable_folders
+from imagekit.rules.outcomes import BadFile, counted, group_by_reason, unreadable_folders
 from imagekit.rules.tolerance import Tolerance, exit_code_for
 from imagekit.subset.foreign import has_manifest, refuse_foreign_files
 from imagekit.subset.image import BuildImage
+from imagekit.subset.journal import NAME as JOURNAL
+from imagekit.subset.journal import Journal, read_finished
 from imagekit.subset.plan import Plan, plan_subset
 from imagekit.subset.receipt import (
     FOLDER,
@@ -138,6 +142,8 @@ def _check_apart(source: Path, output: Path) -> None:
             where=f"{output} -> {real_output}",
             fix="give -o a folder outside the source",
         )
+    if output.exists() and not output.is_dir():
+        raise OutputError("the output exists and is not a folder", where=str(output), fix="give another -o")
     if output.is_symlink():  # what is built beside a link could not be exchanged for what it points to
         raise OutputError(
             "the output is a symbolic link",
@@ -165,10 +171,19 @@ def _require_same_options(output: Path, build: _Build) -> None:
     different = [key for key, value in wanted.items() if getattr(receipt, key) != value]
     if different:
         raise OutputError(
-            f"the output was built with another {' and '.join(different).replace('_sha256', '')}",
+            f"the output was built with {' and '.join(_words_for(key, receipt) for key in different)}",
             where=str(output),
             fix="give another -o, or --overwrite to build it anew",
         )
+
+
+def _versions() -> dict[str, str]:
+    """The programs that decide about bytes."""
+    return {name: version(name) for name in ("imagekit", "pillow", "pyarrow")}
+
+
+def _words_for(key: str, receipt: Receipt) -> str:
+    return f"--size {receipt.options.get('size')}" if key == "options" else "another recipe, or other settings of it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,34 +203,74 @@ class _Build:
     def run(
         self, *, n_workers: int | None, timeout_s: float, max_bad: Tolerance | None, progress: Progress | None
     ) -> SubsetReport:
-        """Build aside, publish at the end; on any error the staging folder is removed and the old output stays."""
+        """Build aside and publish at the end. Whatever stops it, the old output stays, and the next run resumes."""
         staging, takes_manifest = staging_folder(self.output), has_manifest(self.output)
-        shutil.rmtree(staging, ignore_errors=True)  # left by a kill; what it holds cannot be trusted
+        finished = read_finished(staging, self.source, self.plan.selected, identity=self._journal_identity())
+        if finished is None:
+            shutil.rmtree(staging, ignore_errors=True)  # left by a build of something else
+        self._make_folders(staging)
+        built = self._work(staging, finished or {}, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
+        report = self.report(built, state="built")
         try:
-            self._make_folders(staging)
-            task = BuildImage(
-                source=str(self.source),
-                staging=str(staging),
-                size_px=self.options.size_px,
-                rule=self.recipe.resize,
-                builder_pid=os.getpid(),
-            )
-            items = [(chosen.name, chosen.out_name) for chosen in self.plan.selected]
-            built = collect_facts(task, items, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
-            report = self.report(built, state="built")
-            n_bad = len(report.bad_files)
-            n_total = report.outcomes.selected + n_bad
-            code = exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=str(self.source))
-            self._publish(staging, built)
-            seconds = time.monotonic() - self.begun
-            return replace(report, exit_code=code, seconds=seconds, manifest_is_gone=takes_manifest)
-        except BaseException:
+            code = self._exit_code(report, max_bad)
+        except TooManyBadError:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+        self._publish(staging, built)
+        seconds, n_resumed = time.monotonic() - self.begun, len(finished or {})
+        return replace(report, exit_code=code, seconds=seconds, manifest_is_gone=takes_manifest, n_resumed=n_resumed)
+
+    def _journal_identity(self) -> str:
+        parts = [self.plan.digest(), self.identity(), _versions()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _work(
+        self,
+        staging: Path,
+        finished: dict[bytes, dict[str, Any]],
+        *,
+        n_workers: int | None,
+        timeout_s: float,
+        progress: Progress | None,
+    ) -> list[dict[str, Any]]:
+        """The facts of every selected image, in the plan's order; what is finished already is not made again."""
+        task = BuildImage(
+            source=str(self.source),
+            staging=str(staging),
+            size_px=self.options.size_px,
+            rule=self.recipe.resize,
+            builder_pid=os.getpid(),
+        )
+        left = [chosen for chosen in self.plan.selected if chosen.name not in finished]
+        items = [(chosen.name, chosen.out_name) for chosen in left]
+        n_all, n_before = len(self.plan.selected), len(finished)
+        with Journal(staging, self._journal_identity()) as journal:
+            made = collect_facts(
+                task,
+                items,
+                n_workers=n_workers,
+                timeout_s=timeout_s,
+                progress=progress and (lambda n_done, _: progress(n_before + n_done, n_all)),
+                keep=lambda index, facts: journal.add(items[index][0], facts),
+            )
+        by_name = finished | {chosen.name: facts for chosen, facts in zip(left, made, strict=True)}
+        return [by_name[chosen.name] for chosen in self.plan.selected]
+
+    def _exit_code(self, report: SubsetReport, max_bad: Tolerance | None) -> int:
+        n_bad = len(report.bad_files)
+        listed = group_by_reason(report.bad_files, listed_in="the source")
+        if report.outcomes.selected == 0:
+            raise TooManyBadError(
+                "\n  ".join(["not one of the chosen images can be used", *listed]),
+                where=str(self.source),
+                fix="check that the source was copied whole; nothing was published",
+            )
+        n_total = report.outcomes.selected + n_bad
+        return exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=str(self.source), listed=listed)
 
     def _make_folders(self, staging: Path) -> None:
         with explain_disk_full(staging):
-            staging.mkdir(parents=True)
+            staging.mkdir(parents=True, exist_ok=True)
             for folder in sorted({chosen.out_name.rsplit(b"/", 1)[0] for chosen in self.plan.selected}):
                 to_path(staging, folder).mkdir(parents=True, exist_ok=True)
 
@@ -225,13 +280,14 @@ class _Build:
                 to_path(staging, chosen.out_name).unlink(missing_ok=True)
         quarantine = [bad.to_dict() for bad in bad_files_of(self.plan, built, self.unreadable)]
         digest = write_records(staging, files=file_rows(self.plan, built), quarantine=quarantine)
+        (staging / FOLDER / JOURNAL).unlink()
         write_table(staging / FOLDER / STATE, state_rows(self.plan, built), STATE_SCHEMA, plan=self.plan.digest())
         sync_tree(staging)
         write_receipt(
             staging,
             Receipt(
                 recipe=self.recipe.to_dict() | {"name": self.recipe.name},
-                versions={"imagekit": version("imagekit"), "pillow": version("pillow"), "pyarrow": version("pyarrow")},
+                versions=_versions(),
                 counts=outcomes_of(self.plan, built).to_dict() | {"written": self._written(built)},
                 files_sha256=digest,
                 **self.identity(),
@@ -266,6 +322,4 @@ class _Build:
     def report_again(self, *, max_bad: Tolerance | None) -> SubsetReport:
         """The report of an output that is up to date already, read back from its own records."""
         report = self.report(read_built(self.output, self.plan), state="up to date")
-        n_bad = len(report.bad_files)
-        n_total = report.outcomes.selected + n_bad
-        return replace(report, exit_code=exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=str(self.source)))
+        return replace(report, exit_code=self._exit_code(report, max_bad))

@@ -29,15 +29,14 @@ class SubsetReport:
     seconds: float
     exit_code: int = 0
     manifest_is_gone: bool = False
+    n_resumed: int = 0
 
     @property
     def next_command(self) -> str:
         """What to type next."""
-        return (
-            f"imagekit make-subset {self.recipe} SRC -o {self.output}"
-            if self.state == "planned"
-            else f"imagekit manifest {self.output}"
-        )
+        if self.state == "planned":
+            return f"imagekit make-subset {self.recipe} SRC -o {self.output}"
+        return f"imagekit manifest {self.output}"
 
     def summary(self) -> str:
         """The report as text."""
@@ -57,6 +56,8 @@ class SubsetReport:
                 else ""
             )
             lines.append(f"{self.state}: {self.output}, {self.size_bytes / 1e6:,.1f} MB in {self.seconds:.1f} s{rate}")
+        if self.n_resumed:
+            lines.append(f"resumed: {self.n_resumed:,} images had been finished by a run that was interrupted")
         if self.manifest_is_gone:
             lines.append("the manifest in it was of the old version and is gone: run imagekit manifest again")
         return "\n".join(lines)
@@ -73,6 +74,7 @@ class SubsetReport:
             "n_classes": self.n_classes,
             "quarantine": [bad.to_dict() for bad in self.bad_files],
             "size_bytes": self.size_bytes,
+            "n_resumed": self.n_resumed,
             "seconds": round(self.seconds, 3),
             "manifest_is_gone": self.manifest_is_gone,
         }

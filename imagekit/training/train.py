@@ -16,10 +16,11 @@ from imagekit.callbacks.checkpoint import CheckpointCallback
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.callbacks.nan_guard import NanGuard
 from imagekit.callbacks.predictions import PredictionsCallback
-from imagekit.callbacks.progress import ProgressCallback
+from imagekit.callbacks.progress import COLUMNS, COLUMNS_TOP5, ProgressCallback
 from imagekit.callbacks.recorder import RecorderCallback
+from imagekit.callbacks.run_log import RunLog
 from imagekit.callbacks.timing import TimingCallback
-from imagekit.environment import collect, versions
+from imagekit.environment import collect, version_line, versions
 from imagekit.errors import ImagekitError, ManifestError, OutputError, SourceError, UsageError
 from imagekit.files.atomic import write_text
 from imagekit.files.jsonl import write_json
@@ -123,8 +124,10 @@ def train(
         metrics, timing, kept = MetricsCallback(_metrics(len(content.vocab))), TimingCallback(), _Rows()
         predictions = PredictionsCallback()
         state = _checkpoint_state(learner, content, config)
+        columns = COLUMNS_TOP5 if len(content.vocab) > 5 else COLUMNS
         callbacks: list[Callback] = [metrics, timing, predictions, kept, NanGuard(layout), RecorderCallback(layout)]
-        callbacks += [CheckpointCallback(layout, state), *([] if quiet else [ProgressCallback()]), *extra_callbacks]
+        callbacks += [CheckpointCallback(layout, state), RunLog(layout, head=_head(config, path), columns=columns)]
+        callbacks += [*([] if quiet else [ProgressCallback(columns=columns)]), *extra_callbacks]
         learner.fit(config.epochs, callbacks)
         write_predictions(layout.predictions, dls.valid.dataset, predictions)
         seconds = time.monotonic() - begun
@@ -137,6 +140,11 @@ def train(
         seconds=seconds,
         timing=timing.totals(),
     )
+
+
+def _head(config: TrainConfig, manifest: Path) -> list[str]:
+    settings = ", ".join(f"{key} {value}" for key, value in config.to_dict().items())
+    return [version_line(), f"manifest {manifest}", settings]
 
 
 def _metrics(n_classes: int) -> dict[str, Metric]:

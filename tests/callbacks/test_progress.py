@@ -45,7 +45,7 @@ def test_row_stands_under_its_heading():
 def test_plain_line_names_its_values():
     assert plain_line(ROW | {"is_best": False}, n_epochs=5) == (
         "epoch 3/5  train_loss 0.534124  train_accuracy 0.810000  valid_loss 0.600000  valid_accuracy 0.736000"
-        "  lr 0.123  img/s 960  wait 3%  time 01:07"
+        "  lr 0.123  img/s 960  wait 3%  time 01:07  left 02:14"
     )
 
 
@@ -81,7 +81,7 @@ def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]):
 
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert re.fullmatch(r"epoch 1\*/1  train_loss \d\.\d{6}  .*  time -\n", captured.err)
+    assert re.fullmatch(r"epoch 1\*/1  train_loss \d\.\d{6}  .*  time -  left -\n", captured.err)
 
 
 def test_on_a_terminal_there_is_a_header_a_row_an_epoch_and_bars(monkeypatch: pytest.MonkeyPatch):

@@ -38,7 +38,6 @@ from imagekit.cli.frame import (
     workers_option,
 )
 from imagekit.cli.main import COMMANDS, LazyGroup, cli
-from imagekit.cli.options import parse_max_bad
 from imagekit.cli.screen import Screen, Settings, wants_color
 from imagekit.cli.text import fitting, visible
 from imagekit.errors import ImageError, LockedError, OutputError, SourceError
@@ -494,22 +493,6 @@ def test_closed_streams_do_not_stop_the_work() -> None:
 
 
 # -- options -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("0", 0), ("20", 20), ("0%", 0.0), ("0.5%", 0.005), ("100%", 1.0)],
-)
-def test_max_bad_is_images_or_a_share(text: str, value: float) -> None:
-    parsed = parse_max_bad(text)
-
-    assert parsed == value
-    assert type(parsed) is type(value)
-
-
-@pytest.mark.parametrize("text", ["101%", "-1", "", "1.5", "5 %", "%", "nan%", "\u0663"])
-def test_max_bad_is_nothing_else(text: str) -> None:
-    assert parse_max_bad(text) is None
 
 
 def test_shared_options_have_one_spelling_and_one_default() -> None:

@@ -459,7 +459,7 @@ def test_folders_larger_than_a_block_are_cut_without_a_seam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int
 ) -> None:
     monkeypatch.setattr(walk, "MAX_RUN", run)
-    monkeypatch.setattr("imagekit.files.listing.MAX_RUN", run)
+    monkeypatch.setattr("imagekit.files.listing._BLOCK_BYTES", 7 * run)
     made = [f"{folder}{i}.{ext}" for folder in ("", "a/", "b/c/") for i in range(5) for ext in ("jpg", "txt")]
     make(tmp_path, *made)
 

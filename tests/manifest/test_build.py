@@ -541,7 +541,7 @@ def test_more_bad_images_than_borne_publish_nothing(root: Path) -> None:
 
     assert text == (
         f"1 of 7 images are unusable, --max-bad allows 10%\n  where: {root}\n"
-        "  fix: mend or remove the files listed above, or raise --max-bad; nothing was published"
+        "  fix: mend or remove these files, or raise --max-bad; nothing was published"
     )
     assert (root / "metadata.parquet").read_bytes() == before
     assert not (root / "metadata.parquet.quarantine.jsonl").exists()

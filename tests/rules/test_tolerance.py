@@ -70,7 +70,7 @@ def test_too_many_says_how_many_of_how_many_and_what_was_allowed(text: str, show
 
     assert str(caught.value) == (
         f"4000 of 9000 images are unusable, --max-bad allows {shown}\n  where: src\n"
-        "  fix: mend or remove the files listed above, or raise --max-bad; nothing was published"
+        "  fix: mend or remove these files, or raise --max-bad; nothing was published"
     )
 
 

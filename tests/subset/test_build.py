@@ -558,7 +558,7 @@ def test_max_bad_turns_exit_3_into_0_or_into_a_failure_that_publishes_nothing(so
 
     assert text == (
         f"2 of 8 images are unusable, --max-bad allows 1\n  where: {source}\n"
-        "  fix: mend or remove the files listed above, or raise --max-bad; nothing was published"
+        "  fix: mend or remove these files, or raise --max-bad; nothing was published"
     )
     assert [path.name for path in output.parent.iterdir()] == ["source"]
     assert build(source, output, max_bad=Tolerance.parse("25%")).exit_code == 0

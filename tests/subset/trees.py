@@ -83,10 +83,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def inline(task: Any, items: Any, **options: Any) -> list[dict[str, Any]]:
     """What the engine does, in this process: nothing to start, and faults in this process reach the task."""
-    progress = options.get("progress")
+    progress, keep = options.get("progress"), options.get("keep")
     facts = []
     for n_done, item in enumerate(items, start=1):
         facts.append(task(item))
+        if keep:
+            keep(n_done - 1, facts[-1])
         if progress:
             progress(n_done, len(items))
     return facts

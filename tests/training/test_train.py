@@ -42,10 +42,10 @@ def test_a_run_leaves_every_file_of_the_design(trained):
 
     files = {path.relative_to(layout.root).as_posix() for path in layout.root.rglob("*") if path.is_file()}
 
-    # curves, confusion and report are drawn by `look`, log by the command line
+    # curves, confusion and report are drawn by `look`
     assert files == {
         "config.toml", "command.json", "environment.json", "vocab.json", "metrics.csv", "events.jsonl",
-        "checkpoints/last.pt", "checkpoints/best.pt", "predictions.parquet", "timing.json", "status.json",
+        "checkpoints/last.pt", "checkpoints/best.pt", "predictions.parquet", "timing.json", "status.json", "run.log",
     }  # fmt: skip
 
 
@@ -57,6 +57,15 @@ def test_metrics_has_a_row_an_epoch_and_the_status_is_done(trained):
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert rows[-1]["valid_accuracy"] == "1.0"
     assert read_status(layout.status).state == "done"
+
+
+def test_the_log_has_versions_settings_every_epoch_and_the_end(trained):
+    lines = RunLayout(trained[1].run).log.read_text().splitlines()
+
+    assert "imagekit 0." in lines[0]
+    assert lines[2].endswith("seed 0")
+    assert [line.split()[2] for line in lines if " epoch " in line and "train_loss" in line] == ["1*/3", "2*/3", "3*/3"]
+    assert lines[-1].endswith(" done")
 
 
 def test_the_records_say_what_was_told_and_where_it_ran(trained):
