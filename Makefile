@@ -1,9 +1,9 @@
 # imagekit. `make` lists the targets; all of them work in a fresh checkout and set up what they need.
-# PYTHON: the interpreter of the virtual environment (3.11 or later). ARGS: passed on to pytest. DATA: images to measure on.
+# PYTHON: the interpreter of the virtual environment (3.11 or later). ARGS: passed on to pytest. TREE: a folder to list.
 
 PYTHON ?= python3
 ARGS ?=
-DATA ?=
+TREE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.imagekit-setup
@@ -38,16 +38,11 @@ fix: setup ## Repair what the style checks can repair
 test: setup ## Run the tests; ARGS="-k crop" picks some
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: setup ## Measure; DATA=/path/to/images adds the benchmarks that need images
-	@for script in $(sort $(wildcard scripts/bench_*.py)); do \
-	  if ! grep -q -e '"--data"' "$$script"; then \
-	    echo "$$script"; $(BIN)/python "$$script" || exit 1; \
-	  elif [ -n "$(DATA)" ]; then \
-	    echo "$$script --data $(DATA)"; $(BIN)/python "$$script" --data "$(DATA)" || exit 1; \
-	  else \
-	    echo "skipped $$script: it needs a folder of images: make bench DATA=/path/to/images"; \
-	  fi; \
-	done
+bench: setup ## Measure discovery; TREE=/a/folder instead of 100,000 files made for it (scripts/ has the others)
+	@set -eu; tree="$(TREE)"; if [ -z "$$tree" ]; then \
+	  tree=$$(mktemp -d); trap 'rm -rf "$$tree"' EXIT; \
+	  $(BIN)/python scripts/make_tree.py "$$tree" --folders 100 --files 1000; \
+	fi; $(BIN)/python scripts/bench_discover.py "$$tree"
 
 demo: setup ## Draw a small data set and take it through every step, offline
 	$(BIN)/imagekit demo

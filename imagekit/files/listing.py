@@ -89,8 +89,10 @@ class Listing:
 
     def kinds_to_arrow(self) -> pa.DictionaryArray:
         """One word a name of `others`."""
-        codes = np.concatenate([np.zeros(0, np.int8), *self._kinds])
-        return pa.DictionaryArray.from_arrays(pa.array(codes - NOT_IMAGE, pa.int8()), pa.array(KINDS[NOT_IMAGE:]))
+        codes = np.concatenate([np.zeros(0, np.int8), *self._kinds]) - np.int8(NOT_IMAGE)
+        # not pa.array(codes): its first call imports numpy.ma, 14 ms
+        indices = pa.Array.from_buffers(pa.int8(), len(codes), [None, pa.py_buffer(codes)])
+        return pa.DictionaryArray.from_arrays(indices, pa.array(KINDS[NOT_IMAGE:]))
 
 
 def has_extension(padded: Bytes, sizes: Ints, extensions: list[bytes]) -> Mask:
@@ -101,29 +103,31 @@ def has_extension(padded: Bytes, sizes: Ints, extensions: list[bytes]) -> Mask:
     front of the list: a tree has few kinds of files, and the next block is then done after a test or two.
     """
     ends = np.cumsum(sizes)
-    found = np.zeros(len(sizes), np.bool_)
+    words = np.ndarray((len(padded) - _WORD + 1,), "<u8", buffer=padded, strides=(1,))  # every offset as one word
     left = np.arange(len(sizes))
+    last = words[ends]  # `padded` starts _WORD bytes early, so the word at a string's end is the one before it
+    found = np.zeros(len(sizes), np.bool_)
     for extension in list(extensions):
         if not len(left):
             break
-        hits = _ending_in(padded, ends, left[sizes[left] >= len(extension)], extension)
-        if len(hits):
-            found[hits] = True
-            left = left[~found[left]]
+        hit = _ending_in(words, ends[left], last, extension) & (sizes[left] >= len(extension))
+        if hit.any():
+            found[left[hit]] = True
+            left, last = left[~hit], last[~hit]
             extensions.remove(extension)
             extensions.insert(0, extension)
     return found
 
 
-def _ending_in(padded: Bytes, ends: Ints, candidates: Ints, suffix: bytes) -> Ints:
-    """The candidates whose string ends in `suffix`, compared eight bytes at a time from the right."""
-    words = np.ndarray((len(padded) - _WORD + 1,), "<u8", buffer=padded, strides=(1,))  # every offset as one word
+def _ending_in(words: npt.NDArray[np.uint64], ends: Ints, last: npt.NDArray[np.uint64], suffix: bytes) -> Mask:
+    """Which of the strings that stop at `ends` stop with `suffix`, compared eight bytes at a time from the right."""
+    result = np.ones(len(ends), np.bool_)
     for right in range(len(suffix), 0, -_WORD):
-        piece = suffix[max(0, right - _WORD) : right]
-        care, letters, want = _word_masks(piece)
-        at = ends[candidates] - (len(suffix) - right)  # `padded` starts _WORD bytes early, so a word's end is its start
-        candidates = candidates[((words[at] & care) | letters) == want]
-    return candidates
+        care, letters, want = _word_masks(suffix[max(0, right - _WORD) : right])
+        behind = len(suffix) - right
+        word = words[np.maximum(ends - behind, 0)] if behind else last
+        result &= ((word & care) | letters) == want
+    return result
 
 
 def _word_masks(piece: bytes) -> tuple[np.uint64, np.uint64, np.uint64]:

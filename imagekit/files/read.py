@@ -82,15 +82,14 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 def _refuse_special(mode: int, path: str | os.PathLike[str]) -> None:
     if stat.S_ISREG(mode):
         return
-    for is_kind, word in (
+    kinds = (
         (stat.S_ISLNK, "a symbolic link, which is not followed"),
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISFIFO, "a FIFO"),
         (stat.S_ISSOCK, "a socket"),
-    ):
-        if is_kind(mode):
-            raise ImageError("special-file", f"not a regular file but {word}", where=_shown(path))
-    raise ImageError("special-file", "not a regular file but a device", where=_shown(path))
+    )
+    word = next((word for is_kind, word in kinds if is_kind(mode)), "a device")
+    raise ImageError("special-file", f"not a regular file but {word}", where=_shown(path))
 
 
 def _read_error(error: OSError, path: str | os.PathLike[str]) -> ImageError:

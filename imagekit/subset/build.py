@@ -26,7 +26,7 @@ from imagekit.rules.tolerance import Tolerance, exit_code_for
 from imagekit.subset.foreign import has_manifest, refuse_foreign_files
 from imagekit.subset.image import BuildImage
 from imagekit.subset.journal import NAME as JOURNAL
-from imagekit.subset.journal import Journal, read_finished
+from imagekit.subset.journal import Journal, clear_records, read_finished
 from imagekit.subset.plan import Plan, plan_subset
 from imagekit.subset.receipt import (
     FOLDER,
@@ -208,6 +208,7 @@ class _Build:
         finished = read_finished(staging, self.source, self.plan.selected, identity=self._journal_identity())
         if finished is None:
             shutil.rmtree(staging, ignore_errors=True)  # left by a build of something else
+        clear_records(staging)
         self._make_folders(staging)
         built = self._work(staging, finished or {}, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
         report = self.report(built, state="built")

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from imagekit.errors import DiskFullError
 from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full
 from imagekit.files.hashes import sha256_file
@@ -41,7 +42,6 @@ class Journal:
         self._file = self.path.open("ab")
         if is_new:
             self._lines.append(json.dumps({"identity": self._identity}))
-            self.flush()
         return self
 
     def add(self, name: bytes, facts: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if kind is None or not issubclass(kind, OSError):  # a disk that is full would only hide the first error
+            if kind is None or not issubclass(kind, OSError | DiskFullError):  # a full disk is told once
                 self.flush()
         finally:
             if self._file is not None:
@@ -87,6 +87,13 @@ def read_finished(
         for name, facts in noted.items()
         if name in wanted and _is_done(staging, source, wanted[name], facts)
     }
+
+
+def clear_records(staging: Path) -> None:
+    """Remove what a build that was killed while it published left beside its journal; it is all written anew."""
+    for path in sorted((staging / FOLDER).glob("*")):
+        if path.name != NAME:
+            seam.unlink(path)
 
 
 def _parse(line: bytes) -> tuple[bytes, dict[str, Any]]:

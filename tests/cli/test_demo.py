@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from imagekit.cli.demo import run_demo
+from imagekit.errors import ImagekitError
+from imagekit.look.shapes import ShapesSource
+
 EXPECTED_OUTCOMES = {
     "quarantined: truncated": "quarantined: truncated",
     "not an image": "not-image",
@@ -81,4 +85,37 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     assert done.stderr == (
         f"error: the folder exists and is not an earlier demo's\n  where: {tmp_path}\n"
         "  fix: give another -o, or move it away yourself\n"
+    )
+
+
+def run(monkeypatch, folder, *, accuracy=1.0, code=0):
+    """The demo with its steps replaced: what it does when one fails or the model learns too little."""
+
+    def fake(command, **options):
+        return subprocess.CompletedProcess(command, code, stdout=json.dumps({"accuracy": accuracy}))
+
+    monkeypatch.setattr("imagekit.cli.demo.subprocess.run", fake)
+    monkeypatch.setattr("imagekit.look.shapes.draw_shapes", lambda root, **options: ShapesSource(root=root, planted=()))
+    run_demo(folder, seed=0, n_workers=1, say=lambda line: None)
+
+
+def test_a_model_that_learns_too_little_is_an_error(monkeypatch, tmp_path):
+    with pytest.raises(ImagekitError) as caught:
+        run(monkeypatch, tmp_path / "demo", accuracy=0.5)
+
+    assert str(caught.value) == (
+        "top-1 accuracy is 0.5000, a sound installation reaches at least 0.80\n"
+        f"  where: {tmp_path / 'demo/run'}\n  fix: run imagekit doctor, and try another --seed"
+    )
+
+
+def test_a_step_that_fails_is_named(monkeypatch, tmp_path):
+    with pytest.raises(ImagekitError) as caught:
+        run(monkeypatch, tmp_path / "demo", code=1)
+
+    folder = tmp_path / "demo"
+    assert str(caught.value) == (
+        "a step of the demo ended with exit code 1\n"
+        f"  where: imagekit make-subset shapes {folder}/source -o {folder}/subset --size 64 --workers 1\n"
+        "  fix: see its own message above; imagekit doctor looks at the installation"
     )

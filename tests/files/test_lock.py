@@ -37,12 +37,13 @@ FORK = """
 import os, sys
 from imagekit.files.lock import output_lock
 with output_lock(sys.argv[1]):
-    pid = os.fork()
-    if pid == 0:
+    parent = os.getpid()
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        os.kill(parent, 9)
         sys.stdin.read()
         os._exit(0)
-    print(pid, flush=True)
-    os.kill(os.getpid(), 9)
+    os.wait()
 """
 
 

@@ -419,10 +419,13 @@ def test_the_same_files_at_another_place_are_read_again(source: Path, output: Pa
 @pytest.mark.parametrize(
     ("changes", "different"),
     [
-        ({"options": SubsetOptions(size=3)}, "options"),
-        ({"recipe": recipe(version="2")}, "recipe"),
-        ({"options": SubsetOptions(quality=50)}, "recipe"),
-        ({"recipe": recipe(version="2"), "options": HALF}, "recipe and options"),
+        ({"options": SubsetOptions(size=3)}, "--size full"),
+        ({"recipe": recipe(version="2")}, "another recipe, or other settings of it"),
+        ({"options": SubsetOptions(quality=50)}, "another recipe, or other settings of it"),
+        (
+            {"recipe": recipe(version="2"), "options": HALF},
+            "another recipe, or other settings of it and --size full",
+        ),
     ],
 )
 def test_another_recipe_or_other_options_need_overwrite(
@@ -435,7 +438,7 @@ def test_another_recipe_or_other_options_need_overwrite(
 
     assert OutputError.exit_code == 2
     assert text == (
-        f"the output was built with another {different}\n"
+        f"the output was built with {different}\n"
         f"  where: {output}\n"
         "  fix: give another -o, or --overwrite to build it anew"
     )
@@ -465,11 +468,7 @@ def test_an_output_that_is_a_file_is_refused(source: Path, output: Path) -> None
 
     text = refused(lambda: build(source, output), OutputError)
 
-    assert text == (
-        f"the receipt cannot be read: [Errno 20] Not a directory: '{output}/.imagekit/receipt.json'\n"
-        f"  where: {output}/.imagekit/receipt.json\n"
-        "  fix: give another -o, or move that folder away yourself"
-    )
+    assert text == (f"the output exists and is not a folder\n  where: {output}\n  fix: give another -o")
     assert output.read_bytes() == b"mine"
 
 
@@ -557,13 +556,29 @@ def test_max_bad_turns_exit_3_into_0_or_into_a_failure_that_publishes_nothing(so
     text = refused(lambda: build(source, output, max_bad=Tolerance.parse("1")), TooManyBadError)
 
     assert text == (
-        f"2 of 8 images are unusable, --max-bad allows 1\n  where: {source}\n"
+        "2 of 8 images are unusable, --max-bad allows 1\n"
+        f"  2 files truncated: train/n01/cut.JPEG, train/n02/cut.JPEG\n  where: {source}\n"
         "  fix: mend or remove these files, or raise --max-bad; nothing was published"
     )
     assert [path.name for path in output.parent.iterdir()] == ["source"]
     assert build(source, output, max_bad=Tolerance.parse("25%")).exit_code == 0
     assert build(source, output, max_bad=Tolerance.parse("2")).exit_code == 0
     assert build(source, output).exit_code == 3
+
+
+@in_process
+def test_a_source_without_one_usable_image_publishes_nothing(source: Path, output: Path) -> None:
+    for path in source.rglob("*.JPEG"):
+        path.write_bytes(b"")
+
+    text = refused(lambda: build(source, output, max_bad=Tolerance.parse("100%")), TooManyBadError)
+
+    assert text == (
+        "not one of the chosen images can be used\n"
+        "  6 files truncated: train/n01/0.JPEG, train/n01/1.JPEG, train/n02/0.JPEG; all in the source\n"
+        f"  where: {source}\n  fix: check that the source was copied whole; nothing was published"
+    )
+    assert not output.exists()
 
 
 @in_process

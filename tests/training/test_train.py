@@ -3,21 +3,34 @@
 import csv
 import json
 import tomllib
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from trees import draw_image, draw_tree
 
-from imagekit.errors import CheckpointError, ConfigError, ManifestError, OutputError, SourceError, UsageError
+from imagekit.callbacks.predictions import PredictionsCallback
+from imagekit.data.dataset import ManifestDataset
+from imagekit.errors import (
+    CheckpointError,
+    ConfigError,
+    ManifestError,
+    OutputError,
+    SourceError,
+    TrainingError,
+    UsageError,
+)
 from imagekit.learner.callback import Callback
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.runs.checkpoint import load_checkpoint, save_checkpoint
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.status import read_status
+from imagekit.training.assemble import train_stats
 from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import evaluate
+from imagekit.training.predictions import predictions_table
 from imagekit.training.train import train
 
 QUICK = TrainConfig(epochs=3, size=16, batch_size=4, lr=0.02, precision="fp32", crop_scale=0.8, device="cpu")
@@ -288,6 +301,40 @@ def test_evaluate_refuses_a_manifest_of_other_classes(trained, tmp_path):
         "the checkpoint was trained on other classes than the manifest has; not in both: dog, emu\n"
         f"  where: {RunLayout(trained[1].run).best} and {manifest}\n"
         "  fix: evaluate on a manifest of the same classes"
+    )
+
+
+def test_evaluate_on_a_folder_that_is_no_run_says_so(trained, tmp_path):
+    with pytest.raises(SourceError) as caught:
+        evaluate(tmp_path, trained[0])
+
+    assert str(caught.value) == (
+        f"the folder is not a run of imagekit train\n  where: {tmp_path}\n"
+        "  fix: give the folder that train wrote with -o"
+    )
+
+
+def test_a_manifest_without_statistics_cannot_be_trained_on(manifest_path):
+    manifest = read_manifest(manifest_path)
+    bare = replace(manifest, metadata=replace(manifest.metadata, stats=None))
+
+    with pytest.raises(ManifestError) as caught:
+        train_stats(bare)
+
+    assert str(caught.value) == (
+        f"the manifest has no channel statistics\n  where: {manifest_path}\n"
+        "  fix: build it again with imagekit manifest"
+    )
+
+
+def test_predictions_need_a_whole_epoch(manifest_path):
+    dataset = ManifestDataset(read_manifest(manifest_path), "valid")
+
+    with pytest.raises(TrainingError) as caught:
+        predictions_table(dataset, PredictionsCallback())
+
+    assert str(caught.value) == (
+        "no epoch came to the end of its validation\n  fix: train for at least one whole epoch"
     )
 
 
