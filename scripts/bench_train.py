@@ -67,19 +67,24 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--peer", required=True, help="command of the other program, {seed} filled in")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=["peer", "imagekit"], help="run one of the two, to go on with a series")
     parser.add_argument("--options", default="--epochs 5 --size 128", help="options of imagekit train")
     told = parser.parse_args()
     options = shlex.split(told.options)
-    results: dict[str, list[tuple[float, float]]] = {"peer": [], "imagekit": []}
+    systems = [told.only] if told.only else ["peer", "imagekit"]
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
     for seed in range(told.seeds):
-        results["peer"].append(run_peer(told.peer, seed))
-        record("peer", seed, results["peer"][-1], [])
-        results["imagekit"].append(run_ours(told.manifest, seed, options))
-        record("imagekit", seed, results["imagekit"][-1], options)
+        for system in results:
+            ours = system == "imagekit"
+            result = run_ours(told.manifest, seed, options) if ours else run_peer(told.peer, seed)
+            results[system].append(result)
+            record(system, seed, result, options if ours else [])
     for system, pairs in results.items():
         accuracies, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         spread = stdev(accuracies) if len(accuracies) > 1 else 0.0
         print(f"{system:<9} mean accuracy {mean(accuracies):.4f} (sd {spread:.4f}), mean {mean(seconds):.1f} s")
+    if len(results) < 2:
+        return
     ratios = [ours[1] / peer[1] for ours, peer in zip(results["imagekit"], results["peer"], strict=True)]
     print(f"wall time, imagekit / peer: {', '.join(f'{ratio:.2f}' for ratio in ratios)}, mean {mean(ratios):.2f}")
 

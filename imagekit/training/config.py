@@ -22,7 +22,8 @@ class TrainConfig:
 
     lr is the peak of a one-cycle cosine schedule: from lr / 25 up over the first `warm_up` of training, then down to
     lr / 10,000. size: pixels, square. crop_scale: least share of an image's area in a random resized crop.
-    degrees, zoom: bounds of the batch augmentation; none by default, for a small net underfits in five epochs.
+    degrees, zoom: bounds of the batch augmentation. Crops, rotation and zoom are off by default: a small net underfits
+    in five epochs.
     Raises ConfigError for the first value that cannot be.
     """
 
@@ -36,7 +37,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     warm_up: float = 0.3
     label_smoothing: float = 0.0
-    crop_scale: float = 0.8
+    crop_scale: float = 1.0
     flip: float = 0.5
     degrees: float = 0.0
     zoom: float = 1.0
