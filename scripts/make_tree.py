@@ -1,6 +1,6 @@
 """Make a tree of empty image files, to measure discovery on.
 
-    python scripts/make_tree.py FOLDER --folders 1000 --files 1281     # as ImageNet: 1,281,000 files, half a minute
+python scripts/make_tree.py FOLDER --folders 1000 --files 1281     # as ImageNet: 1,281,000 files, half a minute
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def page() -> str:
         with click.Context(cli, info_name="imagekit") as parent:
             command = cli.get_command(parent, entry.name)
         assert command is not None
-        with click.Context(command, info_name=entry.name, parent=parent, terminal_width=100) as context:
+        settings = {**command.context_settings, "terminal_width": 100}
+        with click.Context(command, info_name=entry.name, parent=parent, **settings) as context:
             parts.append(f"## {entry.name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

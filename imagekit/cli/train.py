@@ -15,6 +15,7 @@ from imagekit.cli.frame import (
     output_option,
     overwrite_option,
     root_option,
+    seed_option,
     workers_option,
 )
 from imagekit.cli.screen import Screen
@@ -44,11 +45,11 @@ from imagekit.cli.screen import Screen
 @click.option("--opt", metavar="NAME", help="Optimizer.  [default: sgd]")
 @click.option("--device", metavar="D", help="auto, cpu, cuda, mps.  [default: auto]")
 @workers_option
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of every draw.  [default: 0]")
+@seed_option
 @overwrite_option
-@click.pass_obj
+@click.pass_context
 def train(
-    screen: Screen,
+    ctx: click.Context,
     /,
     file: Path,
     output: Path,
@@ -70,13 +71,16 @@ def train(
     from imagekit.training.config import resolve_config
     from imagekit.training.train import train as fit
 
+    if ctx.get_parameter_source("seed") is click.core.ParameterSource.DEFAULT:
+        given["seed"] = None  # so that the config file's stands
+    screen = ctx.find_object(Screen)
     report = fit(
         file,
         output=output,
         config=resolve_config(given, file=config),
         root=root,
         n_workers=workers,
-        quiet=screen.settings.quiet,
+        quiet=screen is not None and screen.settings.quiet,
         overwrite=overwrite,
         command=["imagekit", *sys.argv[1:]],
     )

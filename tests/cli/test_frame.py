@@ -235,8 +235,8 @@ def test_debug_variable_set_to_zero_asks_for_nothing() -> None:
         ),
         (
             ["build", "--max-bad", "lots"],
-            "error: Invalid value for '--max-bad': 'lots' is neither a number of images such as 20 nor a share such as"
-            " 0.5%.\n  where: imagekit build\n  fix: imagekit build --help shows what it takes\n",
+            'error: "lots" is neither a count nor a percentage\n  where: --max-bad\n'
+            "  fix: give a whole number such as 12, or a percentage such as 0.5%\n",
         ),
         (
             ["build", "more"],

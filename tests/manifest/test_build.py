@@ -540,7 +540,8 @@ def test_more_bad_images_than_borne_publish_nothing(root: Path) -> None:
     text = refused(lambda: build(root, max_bad=Tolerance.parse("10%")), TooManyBadError)
 
     assert text == (
-        f"1 of 7 images are unusable, --max-bad allows 10%\n  where: {root}\n"
+        "1 of 7 images are unusable, --max-bad allows 10%\n"
+        f"  1 file truncated: train/ant/bad.png\n  where: {root}\n"
         "  fix: mend or remove these files, or raise --max-bad; nothing was published"
     )
     assert (root / "metadata.parquet").read_bytes() == before
