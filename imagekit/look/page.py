@@ -195,7 +195,7 @@ metrics.csv holds them all.</p>
 {% if confusion %}
 <section>
 <h2>Confusion</h2>
-<p class="quiet small">Rows are the truth, columns the prediction, {{ n_predictions }} images after the last
+<p class="quiet small">Rows are the truth, columns the prediction, {{ n_predictions }} images after the best
 epoch. A wrong cell is drawn stronger than its share, so that rare mistakes are seen.</p>
 <div class="picture wide">
 <img src="{{ confusion.uri }}" alt="{{ confusion.alt }}" width="{{ confusion.width }}" height="{{ confusion.height }}">

@@ -45,6 +45,7 @@ class TrainReport:
     manifest: Path
     images_root: Path
     rows: Sequence[dict[str, Any]]
+    seed: int
     seconds: float
     timing: dict[str, float]
     exit_code: int = 0
@@ -67,7 +68,7 @@ class TrainReport:
             f" best {best['valid_accuracy']:.4f} in epoch {best['epoch']}",
             f"{self.seconds:.1f} s, {last['images_per_s']:,.0f} training images/s,"
             f" {last['data_wait']:.0%} of the time waiting for data",
-            f"run: {self.run}",
+            f"run: {self.run}, seed {self.seed}",
         ]
         if last["data_wait"] > 0.3:
             lines.insert(2, "the loader is the bottleneck: try more --workers, or make a smaller subset")
@@ -78,6 +79,7 @@ class TrainReport:
         return {
             "run": str(self.run),
             "manifest": str(self.manifest),
+            "seed": self.seed,
             "epochs": list(self.rows),
             "best": self.best,
             "seconds": round(self.seconds, 3),
@@ -137,6 +139,7 @@ def train(
         manifest=path,
         images_root=Path(root or content.root),
         rows=kept.rows,
+        seed=config.seed,
         seconds=seconds,
         timing=timing.totals(),
     )
