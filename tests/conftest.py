@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from trees import draw_tree
 
 from imagekit.manifest.build import build_manifest
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program they start and
+# then interrupt. A handler is reset when a program is started, an ignored signal is not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
