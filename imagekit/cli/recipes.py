@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imagekit.recipes.recipe import Recipe
 
 HEADINGS = ("NAME", "CLASSES", "SIZES", "SPLIT", "TITLE")
+MAX_LINE = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,28 +91,60 @@ def describe(recipe: Recipe) -> dict[str, object]:
 
 
 def to_toml(name: str, table: Mapping[str, object]) -> str:
-    """Write one recipe as TOML that reads back the same: values first, then the classes as a table of their own."""
-    rows = {key: value for key, value in table.items() if key not in ("name", "classes") and value is not None}
-    lines = [f"[{_key(name)}]", *(f"{_key(key)} = {_value(value)}" for key, value in rows.items())]
-    classes = table.get("classes")
-    if isinstance(classes, Mapping) and classes:
-        lines += ["", f"[{_key(name)}.classes]", *(f"{_key(key)} = {_value(value)}" for key, value in classes.items())]
-    return "\n".join(lines)
+    """Write one recipe as TOML that reads back the same: values first, then tables of their own; no default choose."""
+    rows = {key: value for key, value in table.items() if key not in ("name", "classes", "choose", "part")}
+    blocks = [_block(f"[{_key(name)}]", rows)]
+    for key, inner in (("choose", _choice(table)), ("classes", _rows(table.get("classes")))):
+        blocks += [_block(f"[{_key(name)}.{key}]", inner)] if inner else []
+    parts = table.get("part")
+    blocks += [_block(f"[[{_key(name)}.part]]", _rows(part)) for part in (parts if isinstance(parts, list) else [])]
+    return "\n\n".join(blocks)
+
+
+def _block(heading: str, rows: Mapping[str, object]) -> str:
+    return "\n".join([heading, *(_line(_key(key), value) for key, value in rows.items() if value is not None)])
+
+
+def _line(key: str, value: object) -> str:
+    """Write `key = value`; a long array, such as the names of a thousand files, becomes a line an entry."""
+    line = f"{key} = {_value(value)}"
+    if len(line) <= MAX_LINE or not isinstance(value, list | tuple):
+        return line
+    return "\n".join([f"{key} = [", *(f"  {_value(item)}," for item in value), "]"])
+
+
+def _choice(table: Mapping[str, object]) -> Mapping[str, object]:
+    """What `choose` says beyond its defaults."""
+    from imagekit.recipes.recipe import Recipe
+
+    usual = _rows(Recipe(name="default").to_dict()["choose"])
+    return {key: value for key, value in _rows(table.get("choose")).items() if key not in usual or value != usual[key]}
+
+
+def _rows(table: object) -> Mapping[str, object]:
+    return table if isinstance(table, Mapping) else {}
 
 
 def _row(recipe: Recipe) -> tuple[str, str, str, str, str]:
     classes = str(len(recipe.classes)) if recipe.classes else "every"
-    return recipe.name, classes, ", ".join(map(str, recipe.sizes)), recipe.split, recipe.title
+    split = "parts" if recipe.parts else recipe.split
+    return recipe.name, classes, ", ".join(map(str, recipe.sizes)), split, recipe.title
 
 
 def _key(text: str) -> str:
-    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _text(text)
 
 
 def _value(value: object) -> str:
-    """Write a TOML value; strings as JSON writes them, which TOML reads alike."""
+    """Write a TOML value; numbers and true or false as JSON writes them, which TOML reads alike."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(str(key))} = {_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _text(text: str) -> str:
+    """Write a string as TOML does; what cannot be printed is escaped, for TOML refuses some and a terminal obeys it."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in quoted)

@@ -20,8 +20,8 @@ def load_recipes(extra: Path | None = None) -> dict[str, Recipe]:
     Raises RecipeError for a file that is missing, cannot be read, is not TOML or says something that cannot be.
     """
     shipped = next((place for place in _PLACES if place.is_file()), _PLACES[0])
-    recipes = _read_recipes(shipped, where="datasets.toml")
-    return recipes if extra is None else recipes | _read_recipes(extra, where=str(extra))
+    recipes = _read_recipes(shipped, where="datasets.toml", known={})
+    return recipes if extra is None else recipes | _read_recipes(extra, where=str(extra), known=recipes)
 
 
 def find_recipe(name: str, recipes: Mapping[str, Recipe]) -> Recipe:
@@ -32,8 +32,16 @@ def find_recipe(name: str, recipes: Mapping[str, Recipe]) -> Recipe:
     raise RecipeError(f"no recipe has the name {shown(name)}", where="RECIPE", fix=fix)
 
 
-def _read_recipes(path: Path, *, where: str) -> dict[str, Recipe]:
-    return {name: parse_recipe(name, table, where=where) for name, table in _read_toml(path, where=where).items()}
+def _read_recipes(path: Path, *, where: str, known: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """The recipes of one file in its order; those with parts are read last, for the parts may stand anywhere in it."""
+    tables = _read_toml(path, where=where)
+    composites = [name for name, table in tables.items() if isinstance(table, dict) and "part" in table]
+    recipes: dict[str, Recipe] = {}
+    for name in [*(name for name in tables if name not in composites), *composites]:
+        recipes[name] = parse_recipe(
+            name, tables[name], where=where, known={**known, **recipes}, folder=path.parent, composites=composites
+        )
+    return {name: recipes[name] for name in tables}
 
 
 def _read_toml(path: Path, *, where: str) -> dict[str, object]:

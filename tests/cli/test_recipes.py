@@ -14,6 +14,7 @@ from imagekit.cli.main import cli
 from imagekit.cli.recipes import recipes, to_toml
 from imagekit.recipes.load import load_recipes
 from imagekit.recipes.parse import parse_recipe
+from imagekit.recipes.recipe import ChooseRule, Recipe, ResizeRule
 
 OWN = """
 [tiny]
@@ -72,11 +73,50 @@ def test_one_recipe_in_full_is_toml_that_reads_back_the_same(own: Path) -> None:
 
 @pytest.mark.parametrize("name", list(load_recipes()))
 def test_every_shipped_recipe_reads_back_the_same(name: str) -> None:
-    recipe = load_recipes()[name]
+    recipes = load_recipes()
 
-    table = tomllib.loads(to_toml(name, recipe.to_dict()))[name]
+    table = tomllib.loads(to_toml(name, recipes[name].to_dict()))[name]
 
-    assert parse_recipe(name, table, where="the printed text") == recipe
+    assert parse_recipe(name, table, where="the printed text", known=recipes) == recipes[name]
+
+
+WILD = [f"train/{n}/*.jpg" for n in range(100)]
+PRINTED = [
+    Recipe(name="a.b", label={"train": "folder:2", "v l": r'name:^"(.+)"\.jpg$'}, layout="split/tree"),
+    Recipe(name="tiny", label=r"name:^(.+)_\d+\x7f\.jpg$", layout="flat", names="path", classes={"n1": "caf\u00e9"}),
+    Recipe(name="tiny", choose=ChooseRule(classes=("n*", "del\x7f\x9b"), fraction=1e-9, per_class=3, min_side=64)),
+    Recipe(name="tiny", choose=ChooseRule(deny=tuple(WILD), include=("f" * 64, "\U0001f415.jpg"), max_aspect=1e300)),
+    Recipe(name="tiny", sizes=tuple(range(1, 100)), resize=ResizeRule(mode="fit", enlarge=True, subsampling="4:4:4")),
+]
+
+
+@pytest.mark.parametrize("recipe", PRINTED, ids=range(len(PRINTED)))
+def test_whatever_a_recipe_says_it_is_printed_so_that_it_reads_back(recipe: Recipe) -> None:
+    text = to_toml(recipe.name, recipe.to_dict())
+
+    assert parse_recipe(recipe.name, tomllib.loads(text)[recipe.name], where="the printed text") == recipe
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_a_long_array_is_printed_a_line_an_entry() -> None:
+    recipe = Recipe(name="tiny", choose=ChooseRule(deny=tuple(WILD)))
+
+    text = to_toml("tiny", recipe.to_dict())
+
+    assert text.endswith('\n\n[tiny.choose]\ndeny = [\n  "' + '",\n  "'.join(WILD) + '",\n]')
+
+
+def test_a_composite_recipe_shows_its_parts() -> None:
+    table = imagekit("recipes").stdout.splitlines()
+    text = imagekit("recipes", "imagewang").stdout
+
+    row = next(line for line in table if line.startswith("imagewang "))
+    assert row.split()[1:6] == ["20", "full,", "320,", "160", "parts"]
+    assert text.count("[[imagewang.part]]") == 4
+    assert (
+        '\n[[imagewang.part]]\nrecipe = "imagewoof"\nfrom = ["train"]\nto = "train"\nfraction = 0.1\nseed = 0\n' in text
+    )
+    assert not {"layout", "split", "label"} & set(tomllib.loads(text)["imagewang"])
 
 
 def test_json_holds_the_same_facts(own: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from imagekit.errors import RecipeError
 from imagekit.recipes import load
 from imagekit.recipes.load import find_recipe, load_recipes
-from imagekit.recipes.recipe import ResizeRule
+from imagekit.recipes.recipe import Part, ResizeRule
 
-SHIPPED = ["imagenette", "imagewoof", "shapes"]
+SHIPPED = ["imagenette", "imagewoof", "imagewang", "all", "shapes"]
 
 
 def write(tmp_path, text):
@@ -82,18 +82,41 @@ def test_the_shipped_recipes_say_version_sizes_and_how_to_resize():
     assert {name: (r.version, r.sizes) for name, r in recipes.items()} == {
         "imagenette": ("2", ("full", 320, 160)),
         "imagewoof": ("2", ("full", 320, 160)),
+        "imagewang": ("1", ("full", 320, 160)),
+        "all": ("1", ("full", 320, 224, 160)),
         "shapes": ("1", ("full", 64)),
     }
     assert {r.resize for r in recipes.values()} == {ResizeRule()}
-    assert {(r.layout, r.label, r.split) for r in recipes.values()} == {("split/class", "parent", "folders")}
+    assert {name: (r.layout, r.label, r.split) for name, r in recipes.items()} == {
+        "imagenette": ("split/class", "parent", "folders"),
+        "imagewoof": ("split/class", "parent", "folders"),
+        "imagewang": ("auto", "auto", "auto"),
+        "all": ("auto", "auto", "auto"),
+        "shapes": ("split/class", "parent", "folders"),
+    }
+
+
+def test_imagewang_is_made_of_imagenette_and_imagewoof():
+    recipes = load_recipes()
+    nette, woof, wang = recipes["imagenette"], recipes["imagewoof"], recipes["imagewang"]
+
+    assert wang.parts == (
+        Part(recipe=woof, from_splits=("valid",), to="valid"),
+        Part(recipe=nette, to="train"),
+        Part(recipe=woof, from_splits=("train",), to="train", fraction=0.1),
+        Part(recipe=woof, from_splits=("train",), to="unsup"),
+    )
+    assert wang.classes == woof.classes | nette.classes
 
 
 def test_the_hashes_of_the_shipped_recipes_never_change():
     # subsets that people built carry them: a recipe that changes gets a new version, and this test a new line
     assert {f"{r.name} {r.version}": r.sha256() for r in load_recipes().values()} == {
-        "imagenette 2": "5feb229d4910bba56a930f3aafd7ed6003938a8b358665676cd5d5c888b0fa63",
-        "imagewoof 2": "69f5c3cbea3e5713cc8ff4619ea5c7b92db3c5453faf3259ffaf5b9fc23735ad",
-        "shapes 1": "bb77ac41932ca3c015d9f4aa4223d05fe5ec86604f73d7da4c4e24a81595c904",
+        "imagenette 2": "57e51f4ca0f41ec18f54cc678e69d8294f077954820bb816a009aac52e8dc469",
+        "imagewoof 2": "7a3f826130f91ea2cd8724df6a4db5de9f4d7ad60470b4af12adb5442b687aa9",
+        "imagewang 1": "c37d886fd3d67b9e999e928ef0c64ab0fcc02cf37e1ecdf2888c0f263f4048cc",
+        "all 1": "2c488466005ded96401bfd4720e18c1c8a4c84075eec3ab016740ba7db23660b",
+        "shapes 1": "950ca84b1d7293b41d71c19acdc323243a14d69245bb86d64a5c47d19da83cd6",
     }
 
 
@@ -148,12 +171,45 @@ def test_a_key_outside_any_table_is_no_recipe(tmp_path):
     )
 
 
-def test_a_composite_recipe_is_refused_by_its_key(tmp_path):
-    path = write(tmp_path, '[wang]\nlayout = "class"\n[[wang.part]]\nrecipe = "imagenette"\n')
+def test_the_order_of_a_file_does_not_matter_to_parts(tmp_path):
+    path = write(
+        tmp_path,
+        '[[wang.part]]\nrecipe = "mine"\nto = "train"\n[[wang.part]]\nrecipe = "imagenette"\nto = "valid"\n'
+        '[mine]\nlayout = "class"\n',
+    )
+
+    recipes = load_recipes(path)
+
+    assert list(recipes) == [*SHIPPED, "wang", "mine"]
+    assert [part.recipe for part in recipes["wang"].parts] == [recipes["mine"], recipes["imagenette"]]
+
+
+def test_a_part_takes_the_recipe_of_the_same_file_before_a_shipped_one(tmp_path):
+    path = write(tmp_path, '[[wang.part]]\nrecipe = "imagewoof"\nto = "train"\n[imagewoof]\nlayout = "class"\n')
+
+    recipes = load_recipes(path)
+
+    assert recipes["wang"].parts[0].recipe.layout == "class"
+    assert recipes["imagewang"].parts[0].recipe.layout == "split/class"  # what ships stays what it is
+
+
+@pytest.mark.parametrize("other", ["imagewang", "later"])
+def test_a_composite_in_a_composite_is_refused_wherever_it_stands(tmp_path, other):
+    later = '[[later.part]]\nrecipe = "imagenette"\nto = "train"\n'
+    path = write(tmp_path, f'[[wang.part]]\nrecipe = "{other}"\nto = "train"\n{later}')
 
     assert error_text(path) == (
-        f'the key "part" is not known\n  where: {path}: [wang] part\n'
-        "  fix: known: classes, homepage, label, layout, licence, resize, sizes, split, title, version"
+        f"recipe {other} is composite itself\n  where: {path}: [wang] part[0].recipe\n"
+        "  fix: name recipes that have no parts; write out the parts of the other one"
+    )
+
+
+def test_a_part_that_names_no_recipe_gets_the_nearest_one(tmp_path):
+    path = write(tmp_path, '[[wang.part]]\nrecipe = "imagenete"\nto = "train"\n')
+
+    assert error_text(path) == (
+        f'no recipe has the name "imagenete"\n  where: {path}: [wang] part[0].recipe\n'
+        '  fix: did you mean "imagenette"? known: all, imagenette, imagewoof, shapes'
     )
 
 
@@ -256,5 +312,6 @@ def test_a_recipe_that_is_not_there_gets_the_nearest_name():
 
     assert str(caught.value) == (
         'no recipe has the name "imagenete"\n  where: RECIPE\n'
-        '  fix: did you mean "imagenette"? known: imagenette, imagewoof, shapes; --recipes FILE adds your own'
+        '  fix: did you mean "imagenette"? known: all, imagenette, imagewang, imagewoof, shapes; '
+        "--recipes FILE adds your own"
     )
