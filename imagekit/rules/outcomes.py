@@ -9,6 +9,28 @@ from dataclasses import dataclass, field
 from imagekit.errors import ImagekitError
 
 SHOWN_PER_REASON = 3
+# every reason that a file can be quarantined for
+REASONS = (
+    "bomb",
+    "truncated",
+    "corrupt",
+    "unidentified",
+    "unsupported-format",
+    "unsupported-mode",
+    "too-small",
+    "timeout",
+    "decoder-crash",
+    "unreadable",
+    "vanished",
+    "changed-during-read",
+    "special-file",
+    "symlink-loop",
+    "symlink-outside",
+    "path-escape",
+    "path-collision",
+    "path-too-long",
+    "leak",
+)
 # kinds of other entries that are no fault: a link is left out by rule, unless following was asked for and led astray
 UNQUARANTINED = ("not-image", "symlink")
 
@@ -23,12 +45,13 @@ class BadFile:
     size_bytes: int | None = None
     sha256: str | None = None
     format: str | None = None
+    decoder_said: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The row of quarantine.jsonl."""
-        return {
-            name: getattr(self, name) for name in ("file_name", "reason", "detail", "size_bytes", "sha256", "format")
-        }
+        """The row of quarantine.jsonl. decoder_said, what a library wrote to stderr, only where it did."""
+        names = ("file_name", "reason", "detail", "size_bytes", "sha256", "format")
+        row = {name: getattr(self, name) for name in names}
+        return row if self.decoder_said is None else row | {"decoder_said": self.decoder_said}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from imagekit.errors import SplitError, did_you_mean
 
@@ -55,13 +58,44 @@ def folder_splits(file_names: Sequence[str]) -> list[str]:
             where="--split folders",
             fix=_FIX_FOLDERS,
         )
+    check_split_folders(n_files)
     known = {first: split for first, split in split_of.items() if split is not None}
-    for needed in ("train", "valid"):
-        if needed not in known.values():
-            found = f"folders found: {_counted(n_files)}" if n_files else "there are no files"
-            what = f"{needed} would be empty; {found}"
-            raise SplitError(what, where="--split folders", fix=_FIX_FOLDERS)
     return [known[first] for first in firsts]
+
+
+def check_split_folders(n_files: Mapping[str, int]) -> None:
+    """Raise SplitError where none of the first folders stands for train, or none for valid.
+
+    n_files: the number of files by first folder; a folder that stands for no split is passed over.
+    """
+    for needed in _needed_but_missing(n_files):
+        found = f"folders found: {_counted(n_files)}" if n_files else "there are no files"
+        raise SplitError(f"{needed} would be empty; {found}", where="--split folders", fix=_FIX_FOLDERS)
+
+
+def check_table_splits(n_rows: Mapping[str, int], *, lines: Mapping[str, int], file: str) -> None:
+    """Raise SplitError where a table's split cannot be used: a word that names no split, no train, or no valid.
+
+    n_rows: the number of images by the word that the table gives them; lines: where each word comes first.
+    """
+    for word in sorted(n_rows, key=lines.__getitem__):
+        if word.lower() not in SPLIT_SYNONYMS:
+            raise SplitError(
+                f'the split "{word}" of line {lines[word]} is not known',
+                where=f"table {file}",
+                fix=did_you_mean(word, SPLIT_SYNONYMS),
+            )
+    for needed in _needed_but_missing(n_rows):
+        raise SplitError(
+            f"{needed} would be empty; the table gives: {_counted(n_rows)}",
+            where=f"table {file}",
+            fix="list images for train and valid (or val), name another column, or use another split rule",
+        )
+
+
+def _needed_but_missing(words: Iterable[str]) -> list[str]:
+    there = {SPLIT_SYNONYMS.get(word.lower()) for word in words}
+    return [needed for needed in ("train", "valid") if needed not in there]
 
 
 def random_splits(file_names: Sequence[str], *, valid: float, test: float = 0.0, seed: int) -> list[str]:
@@ -86,7 +120,7 @@ def random_splits(file_names: Sequence[str], *, valid: float, test: float = 0.0,
         splits[i] = "valid"
     for i in ranked[n_valid : n_valid + n_test]:
         splits[i] = "test"
-    _check_filled(splits, valid=valid, test=test, where="--split random")
+    check_filled(Counter(splits), valid=valid, test=test, where="--split random")
     return splits
 
 
@@ -99,9 +133,18 @@ def hash_splits(keys: Sequence[str], *, valid: float, test: float = 0.0, salt: s
     """
     _check_fractions(valid, test)
     prefix = _bytes(f"{salt}\0")
-    splits = [_hash_split(prefix + _bytes(key), valid=valid, test=test) for key in keys]
-    _check_filled(splits, valid=valid, test=test, where="--split hash")
+    fractions = hash_fractions(prefix + _bytes(key) for key in keys).tolist()
+    splits = ["valid" if at < valid else "test" if at < valid + test else "train" for at in fractions]
+    check_filled(Counter(splits), valid=valid, test=test, where="--split hash")
     return splits
+
+
+def hash_fractions(salted_keys: Iterable[bytes]) -> npt.NDArray[np.float64]:
+    """A fraction in [0, 1) for each key: the first 53 bits of its sha256."""
+    heads = b"".join([hashlib.sha256(key).digest()[:8] for key in salted_keys])
+    # 53 bits, not 64: a float holds them exactly, so the fraction never rounds up to 1
+    fractions: npt.NDArray[np.float64] = (np.frombuffer(heads, ">u8") >> np.uint64(11)) * np.float64(2.0**-53)
+    return fractions
 
 
 def make_splitter(spec: str, *, seed: int) -> Splitter:
@@ -111,32 +154,25 @@ def make_splitter(spec: str, *, seed: int) -> Splitter:
     """
     if spec == "folders":
         return folder_splits
-    kind, colon, fractions = spec.partition(":")
+    kind, colon, _ = spec.partition(":")
     if not colon or kind not in ("random", "hash"):
         raise SplitError(f'the split rule "{spec}" is not known', where="--split", fix=did_you_mean(spec, _SPECS))
-    valid, test = _parse_fractions(spec, fractions)
+    valid, test = parse_fractions(spec)
     if kind == "random":
         return lambda names: random_splits(names, valid=valid, test=test, seed=seed)
     return lambda names: hash_splits(names, valid=valid, test=test, salt=str(seed))
-
-
-def _hash_split(salted_key: bytes, *, valid: float, test: float) -> str:
-    # 53 bits, not 64: a float holds them exactly, so the fraction never rounds up to 1
-    fraction = (int.from_bytes(hashlib.sha256(salted_key).digest()[:8], "big") >> 11) * 2.0**-53
-    if fraction < valid:
-        return "valid"
-    return "test" if fraction < valid + test else "train"
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # a name that is not UTF-8 still has a rank
 
 
-def _parse_fractions(spec: str, text: str) -> tuple[float, float]:
+def parse_fractions(spec: str) -> tuple[float, float]:
+    """V and T of "hash:V[,T]" or "random:V[,T]", T being 0 where it is not given. Raises SplitError otherwise."""
+    kind, _, text = spec.partition(":")
     try:
         valid, test = [float(part) for part in (text if "," in text else f"{text},0").split(",")]
     except ValueError:
-        kind = spec.partition(":")[0]
         raise SplitError(
             f'the split rule "{spec}" must be {kind}:V or {kind}:V,T with V and T numbers',
             where="--split",
@@ -156,10 +192,10 @@ def _check_fractions(valid: float, test: float) -> None:
         )
 
 
-def _check_filled(splits: Sequence[str], *, valid: float, test: float, where: str) -> None:
-    n_rows = Counter(splits)
+def check_filled(n_rows: Mapping[str, int], *, valid: float, test: float, where: str) -> None:
+    """Raise SplitError where a split that the fractions ask for has no row. n_rows: by split, none of them 0."""
     for needed in ("train", "valid", "test") if test else ("train", "valid"):
-        if not n_rows[needed]:
+        if needed not in n_rows:
             found = f"found: {_counted(n_rows)}" if n_rows else "there are no rows"
             raise SplitError(
                 f"{needed} would be empty with fractions {valid:g} for valid and {test:g} for test; {found}",
