@@ -14,6 +14,7 @@ _LONGEST_SIDE_PX = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}
 _EXTENSIONS = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
 ENCODE_FORMATS = tuple(_EXTENSIONS)
+SUBSAMPLINGS = ("4:2:0", "4:2:2", "4:4:4")
 
 
 def extension_for(format: str) -> str:
@@ -21,21 +22,31 @@ def extension_for(format: str) -> str:
     return _EXTENSIONS[_check_format(format)]
 
 
-def encode(image: Image.Image, *, format: str = "jpeg", quality: int = 90) -> bytes:
-    """The bytes of a JPEG (4:2:0, baseline), PNG (lossless) or lossy WebP file.
+def encode(image: Image.Image, *, format: str = "jpeg", quality: int = 90, subsampling: str = "4:2:0") -> bytes:
+    """The bytes of a baseline JPEG, a lossless PNG or a lossy WebP file.
 
-    image: mode RGB. quality: 1..100, which PNG ignores. No EXIF, XMP, ICC profile, comment or resolution is written.
-    Errors: UsageError for an unknown format or quality; ShapeError for another mode or a side too long for the format.
+    image: mode RGB. quality: 1..100, which PNG ignores. subsampling: of a JPEG's colour, one of SUBSAMPLINGS. No EXIF,
+    XMP, ICC profile, comment or resolution is written.
+    Errors: UsageError for an unknown format, quality or subsampling; ShapeError for another mode or a side
+    too long for the format.
     """
     _check_format(format)
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is {quality}, must be 1 to 100", where="encode: quality", fix="90 is a good start")
+    if subsampling not in SUBSAMPLINGS:
+        raise UsageError(
+            f'subsampling is "{subsampling}"',
+            where="encode: subsampling",
+            fix=did_you_mean(subsampling, SUBSAMPLINGS),
+        )
     _check_image(image, format)
-    bare = image.copy()
-    bare.info = {}  # Pillow's writers take comments, profiles and transparent colours from here
+    bare = image
+    if image.info:  # Pillow's writers take comments, profiles and transparent colours from here
+        bare = image.copy()
+        bare.info = {}
     buffer = io.BytesIO()
     if format == "jpeg":
-        bare.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", optimize=False, progressive=False)
+        bare.save(buffer, "JPEG", quality=quality, subsampling=subsampling, optimize=False, progressive=False)
     elif format == "png":
         bare.save(buffer, "PNG", compress_level=6, optimize=False)
     else:

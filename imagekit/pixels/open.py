@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, MpoImagePlugin, UnidentifiedImageError, WebPImagePlugin
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -23,6 +23,9 @@ from imagekit.pixels.limits import FORMATS, MAX_PIXELS
 from imagekit.pixels.quiet import quiet_pillow
 from imagekit.pixels.reasons import sniff_foreign, sniff_format, to_image_error
 from imagekit.pixels.upright import UNDO
+
+# Imported, they are registered; else the first WebP, TIFF or MPO would make Pillow import all of its forty plugins.
+_PLUGINS = (MpoImagePlugin, TiffImageFile, WebPImagePlugin)
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +69,8 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Errors: ImageError with reason bomb, truncated, corrupt, unidentified, unsupported-format, unsupported-mode or
     too-small, and no other exception, whatever the bytes. Broken metadata is no error: the orientation is 1 then.
     """
-    with _reasons(data):
-        opened = _open(data, max_pixels)
-        header = _header(opened, data)
-        image = _decode(opened, header)
-        _check_size(image.width, image.height, max_pixels)  # a frame may be larger than the header said
+    with reading(data, max_pixels=max_pixels) as reader:
+        image, header = reader.decode(), reader.header
         return Picture(
             image=image,
             format=header.format,
@@ -81,6 +81,38 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
             orientation=header.orientation,
             icc=header.icc,
         )
+
+
+@dataclass(slots=True)
+class Reader:
+    """An opened file: its header is known, its first frame not decoded yet. Made by `reading`."""
+
+    header: Header
+    _opened: ImageFile.ImageFile
+    _max_pixels: int
+
+    def decode(self, *, scale: int = 1) -> Image.Image:
+        """The first frame as stored; once. A JPEG can be reduced by scale 2, 4 or 8 while it is decoded, its sides
+        divided and rounded up; other formats, and a side shorter than scale, are decoded in full.
+        """
+        opened, header = self._opened, self.header
+        if scale > 1 and header.format == "JPEG" and min(header.width, header.height) >= scale:
+            # asks for the largest size that brings Pillow to this very scale
+            opened.draft(None, (header.width // scale, header.height // scale))
+        image = _decode(opened, header)
+        _check_size(image.width, image.height, self._max_pixels)  # a frame may be larger than the header said
+        return image
+
+
+@contextmanager
+def reading(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[Reader]:
+    """Open `data`, to look at the header before deciding how to decode.
+
+    Errors: as open_image, also for what happens inside the with block: it is taken for the fault of these bytes.
+    """
+    with _reasons(data):
+        opened = _open(data, max_pixels)
+        yield Reader(_header(opened, data), opened, max_pixels)
 
 
 @contextmanager

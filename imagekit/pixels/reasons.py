@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import Image
 
@@ -41,9 +43,11 @@ _FOREIGN = (
 )
 
 _BOMB = re.compile(r"MAX_TEXT_CHUNK|text chunks|decompression bomb", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|allocate memory", re.IGNORECASE)
 _UNSUPPORTED = re.compile(r"unsupported|unknown pixel mode|unknown photometric|cannot handle|unknown data org", re.I)
 _TRUNCATED = re.compile(r"truncated|unexpected end|not enough data|EOF", re.IGNORECASE)
 _NO_PIXELS = "not identified by this driver"  # what Pillow says of a header without width, height or mode
+_NO_MEMORY = "decoding needs more memory than this process may have"
 _DETAIL_LENGTH = 200
 
 
@@ -73,6 +77,19 @@ def ends_early(data: bytes, format: str | None) -> bool:
     return format == "TIFF" and len(data) < _u32(data, 4, order=">" if data[:1] == b"M" else "<") + 2
 
 
+@contextmanager
+def bomb_if_no_memory() -> Iterator[None]:
+    """Running out of memory inside becomes an ImageError with reason bomb, in whichever words a library says it."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ImageError("bomb", _NO_MEMORY) from error
+    except (RuntimeError, OSError) as error:  # torch's allocator; Pillow's encoders
+        if not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise ImageError("bomb", _NO_MEMORY) from error
+
+
 def to_image_error(error: Exception, data: bytes, format: str | None) -> ImageError:
     """The ImageError for what a decoder raised on `data`; the reason codes are those of the design."""
     return ImageError(_reason(error, data, format), _detail(error))
@@ -80,7 +97,11 @@ def to_image_error(error: Exception, data: bytes, format: str | None) -> ImageEr
 
 def _reason(error: Exception, data: bytes, format: str | None) -> str:
     said = str(error)
-    if isinstance(error, Image.DecompressionBombError | MemoryError) or _BOMB.search(said):
+    if (
+        isinstance(error, Image.DecompressionBombError | MemoryError)
+        or _BOMB.search(said)
+        or _OUT_OF_MEMORY.search(said)
+    ):
         return "bomb"
     if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(said):
         return "unsupported-mode"
@@ -93,7 +114,7 @@ def _detail(error: Exception) -> str:
     """One line of the decoder's own words; without the memory addresses that would differ from run to run."""
     words = " ".join(re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>", "the file", str(error)).split())
     if isinstance(error, MemoryError):
-        words = "decoding needs more memory than this process may have"
+        words = _NO_MEMORY
     if words == _NO_PIXELS:
         words = "the header promises no pixels"
     if isinstance(error, LookupError):

@@ -3,7 +3,8 @@
 Both are antialiased: a filter grows with the reduction, so texture is averaged, not skipped. For bilinear and bicubic
 they agree within 1 of 255 (white noise: 2 in a few pixels), except where a bicubic overshoot beyond black or white is
 cut off between the horizontal and the vertical pass: Pillow 13 chooses their order, torch begins with the horizontal.
-Without a box the torch kernel works on channels-last bytes as they lie, the fastest way; with one, see `resample`.
+Without a box, or with one that leaves out a sliver at the right and the bottom, the torch kernel works on channels-last
+bytes as they lie, the fastest way; with any other, see `resample`.
 
 H height, W width, C channels.
 """
@@ -75,22 +76,13 @@ def resize_hwc(image_HWC: Array, size: tuple[int, int], *, filter: str = "bicubi
     Where the crop has whole-pixel edges and its surroundings may be ignored, slice first: the kernel without a box is
     faster. Errors: as resize; ShapeError for another dtype or rank.
     """
-    import torch
-
-    from imagekit.pixels.resample import resample_box
-
     _check_array(image_HWC)
     _check_choice("filter", filter, TORCH_FILTERS)
     _check_size(size)
     height, width = image_HWC.shape[:2]
     _check_box(box, (width, height))
-    pixels_HWC = _as_tensor(image_HWC)
-    if box is None or tuple(box) == (0, 0, width, height):
-        x_1CHW = pixels_HWC.permute(2, 0, 1)[None]  # channels last as it lies: 30 us for 160 -> 128 px, contiguous 56
-        y_1CHW = torch.nn.functional.interpolate(x_1CHW, size=size[::-1], mode=filter, antialias=True)
-        resized_HWC = y_1CHW[0].permute(1, 2, 0).contiguous()
-    else:
-        resized_HWC = resample_box(pixels_HWC, size, filter=filter, box=box)
+    seen = (0, 0, width, height) if box is None else box
+    resized_HWC = _resize_tensor(_as_tensor(image_HWC), size, filter, seen)
     result: Array = _like(image_HWC, resized_HWC)
     return result
 
@@ -109,6 +101,27 @@ def shortest_side_size(size: tuple[int, int], side_px: int) -> tuple[int, int]:
         return size
     width, height = ((2 * side * side_px + shortest) // (2 * shortest) for side in size)
     return width, height
+
+
+def _resize_tensor(x_HWC: torch.Tensor, size: tuple[int, int], filter: str, box: Box) -> torch.Tensor:
+    from torch.nn.functional import interpolate
+
+    from imagekit.pixels.resample import resample_box
+
+    # The 1 in front first: only then do the strides say "channels last", to the kernel and of its result, and nothing
+    # is copied: 250 us for 500 x 375 -> 213 x 160 px, with the 1 put in front afterwards 350.
+    x_1CHW = x_HWC[None].permute(0, 3, 1, 2)
+    left, top, right, bottom = box
+    sides = x_HWC.shape[:2]
+    scales = (size[1] / bottom, size[0] / right)
+    if (left, top, bottom, right) == (0, 0, *sides):
+        y_1CHW = interpolate(x_1CHW, size=size[::-1], mode=filter, antialias=True)
+    elif left == top == 0 and tuple(int(side * scale) for side, scale in zip(sides, scales, strict=True)) == size[::-1]:
+        # A box from the corner that ends less than an output pixel before the edge: the kernel knows such scales.
+        y_1CHW = interpolate(x_1CHW, scale_factor=scales, mode=filter, antialias=True, recompute_scale_factor=False)
+    else:
+        return resample_box(x_HWC, size, filter=filter, box=box)
+    return y_1CHW[0].permute(1, 2, 0).contiguous()
 
 
 def _like(image_HWC: np.ndarray | torch.Tensor, resized_HWC: torch.Tensor) -> Any:

@@ -63,6 +63,22 @@ def test_a_jpeg_is_baseline_with_colour_at_half_resolution():
     assert "progressive" not in opened.info
 
 
+@pytest.mark.parametrize(("subsampling", "luma"), [("4:2:0", (2, 2)), ("4:2:2", (2, 1)), ("4:4:4", (1, 1))])
+def test_the_resolution_of_a_jpegs_colour_can_be_chosen(subsampling, luma):
+    opened = Image.open(io.BytesIO(encode(picture(), subsampling=subsampling)))
+
+    assert opened.layer[0][1:3] == luma and opened.layer[1][1:3] == (1, 1)
+
+
+def test_an_unknown_subsampling_is_refused_with_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        encode(picture(), subsampling="420")
+
+    assert str(caught.value) == (
+        'subsampling is "420"\n  where: encode: subsampling\n  fix: did you mean "4:2:0"? known: 4:2:0, 4:2:2, 4:4:4'
+    )
+
+
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_quality_costs_bytes(format):
     assert len(encode(picture(), format=format, quality=30)) < len(encode(picture(), format=format, quality=95))

@@ -69,6 +69,25 @@ def test_the_backends_agree_for_any_box_but_for_the_rounding_of_two_passes(size,
     assert np.abs(pillow - torch_).max() <= 2
 
 
+@pytest.mark.parametrize("box", [(0, 0, 159.5, 119.5), (0, 0, 159.125, 120), (0, 0, 160, 119.75), (0, 0, 159, 119)])
+@pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(40, 30), (7, 50), (158, 118), (300, 260)])
+def test_a_sliver_left_out_at_the_right_and_the_bottom_is_left_out_exactly(size, filter, box):
+    image = picture()
+
+    pillow = np.asarray(resize(image, size, filter=filter, box=box)).astype(int)
+    torch_ = np.asarray(resize(image, size, filter=filter, box=box, backend="torch")).astype(int)
+
+    assert np.abs(pillow - torch_).max() <= 1
+
+
+def test_the_torch_kernel_leaves_channels_last_where_they_are():
+    array_HWC = np.array(picture())
+
+    assert resize_hwc(array_HWC, (40, 30)).strides == (120, 3, 1)
+    assert resize_hwc(array_HWC, (40, 30)).flags.c_contiguous
+
+
 def test_a_reduction_averages_texture_that_nearest_keeps():
     checker = Image.fromarray((np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
 
@@ -114,7 +133,7 @@ def test_a_box_that_is_the_whole_image_changes_nothing():
 
 
 def test_importing_the_room_does_not_import_torch():
-    modules = "open, upright, rgb, resize, encode, dhash, limits, reasons, quiet"
+    modules = "open, upright, rgb, resize, encode, dhash, limits, reasons, quiet, geometry, memory, turbo, shrink"
     code = f"import sys; from imagekit.pixels import {modules}; print('torch' in sys.modules)"
 
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
