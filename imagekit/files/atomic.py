@@ -159,7 +159,8 @@ def _move_in(staging: Path, target: Path) -> None:
     try:
         seam.rename(staging, target)
     except BaseException:
-        seam.rename(aside, target)
+        if not target.exists():  # Ctrl-C may come right after the rename: then the new version is out
+            seam.rename(aside, target)
         raise
 
 

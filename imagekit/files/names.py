@@ -20,6 +20,8 @@ _UNSAFE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\
 _NEEDS_ESCAPE = re.compile(rf"[{_UNSAFE}]|\\[\\nrtux]")
 _ESCAPED = re.compile(rf"[{_UNSAFE}\\]")
 _SHORT = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_LONG = {short: sign.encode() for sign, short in _SHORT.items()}
+_PAIR = re.compile(r"\\(?:x(?P<byte>[0-9a-f]{2})|u(?P<code>[0-9a-f]{4})|[\\nrt])")
 
 
 def display_name(raw: bytes) -> str:
@@ -38,14 +40,20 @@ def to_path(root: Path, raw: bytes) -> Path:
 
     Raises SourceError (path-escape) for a name that is empty, absolute, holds a zero byte or steps up by "..".
     """
-    path = PurePosixPath(os.fsdecode(raw))
-    if not raw or b"\0" in raw or path.is_absolute() or ".." in path.parts:
+    # the parse costs ten times what the first tests do, and a name that holds ".." at all is rare
+    is_odd = not raw or raw.startswith(b"/") or b"\0" in raw or b".." in raw
+    if is_odd and _leaves_root(raw):
         raise SourceError(
             f'path-escape: "{display_name(raw)}" does not name a file below the root',
             where=str(root),
             fix='use relative paths without ".."',
         )
-    return root / path
+    return root / os.fsdecode(raw)
+
+
+def _leaves_root(raw: bytes) -> bool:
+    path = PurePosixPath(os.fsdecode(raw))
+    return not raw or b"\0" in raw or path.is_absolute() or ".." in path.parts
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -58,3 +66,20 @@ def _escape(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}"
+
+
+def raw_name(shown: str) -> bytes:
+    """The name that `display_name` shows as this text: raw_name(display_name(raw)) == raw for every name."""
+    if not _PAIR.search(shown):
+        return shown.encode("utf-8", "surrogateescape")
+    pieces, at = [], 0
+    for pair in _PAIR.finditer(shown):
+        pieces += [shown[at : pair.start()].encode(), _unescape(pair)]
+        at = pair.end()
+    return b"".join([*pieces, shown[at:].encode()])
+
+
+def _unescape(pair: re.Match[str]) -> bytes:
+    if pair["byte"]:
+        return bytes.fromhex(pair["byte"])
+    return chr(int(pair["code"], 16)).encode() if pair["code"] else _LONG[pair.group()]

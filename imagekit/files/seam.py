@@ -15,7 +15,9 @@ import sys
 from pathlib import Path
 
 _AT_FDCWD = -100
+_AT_FDCWD_DARWIN = -2
 _RENAME_EXCHANGE = 2
+_FICLONE = 0x40049409  # linux/fs.h; a few processors number it otherwise, and there it is a call that fails
 _NO_SUCH_CALL = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
@@ -29,6 +31,29 @@ def write_all(fd: int, data: bytes) -> None:
 def fsync(fd: int) -> None:
     """Force a file or a folder to disk."""
     os.fsync(fd)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; a symbolic link is not followed."""
+    os.link(source, target, follow_symlinks=False)
+
+
+def clone(source_fd: int, target: Path) -> None:
+    """Make a new file that shares every block of the one that is open for reading, until either is written to.
+
+    Raises OSError as the system gives it, and leaves no file then: ENOTSUP or the like where nothing can do this.
+    """
+    if sys.platform == "darwin":
+        _clone_by_name(source_fd, target)
+        return
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        _ficlone(fd, source_fd)
+    except OSError:
+        target.unlink()
+        raise
+    finally:
+        os.close(fd)
 
 
 def replace(source: Path, target: Path) -> None:
@@ -74,6 +99,21 @@ def sync_filesystem(fd: int) -> bool:
     if code in _NO_SUCH_CALL:
         return False
     raise OSError(code, os.strerror(code))
+
+
+def _ficlone(target_fd: int, source_fd: int) -> None:
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    import fcntl
+
+    fcntl.ioctl(target_fd, _FICLONE, source_fd)
+
+
+def _clone_by_name(source_fd: int, target: Path) -> None:
+    at = os.fsencode(target)
+    if _libc().fclonefileat(source_fd, _AT_FDCWD_DARWIN, at, ctypes.c_uint(0)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(target))
 
 
 @functools.cache

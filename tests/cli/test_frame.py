@@ -563,7 +563,7 @@ def test_progress_takes_quiet_from_the_running_command() -> None:
         return Built(next_command=None)
 
     assert call(build, "-q").stderr == ""
-    assert call(build).stderr == "10 images, 0.0/s\n"
+    assert call(build).stderr == "10 images, 0.1/s\n"
 
 
 def test_progress_on_a_terminal_is_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:

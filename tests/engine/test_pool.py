@@ -68,7 +68,7 @@ def test_a_worker_that_cannot_start_is_an_error_with_its_last_words():
         list(run_items(Unimportable(), [1], n_workers=1))
 
     assert str(caught.value) == (
-        "a worker process ended before it took any work (status 7): no such module here\n"
+        "a worker process ended before it took any work (exit status 7): no such module here\n"
         "  fix: run imagekit doctor; if memory is short, give fewer --workers"
     )
 

@@ -18,7 +18,18 @@ from unittest import mock
 
 from imagekit.files import atomic, seam
 
-OPERATIONS = ("write_all", "fsync", "replace", "rename", "unlink", "remove_tree", "exchange", "sync_filesystem")
+OPERATIONS = (
+    "write_all",
+    "fsync",
+    "link",
+    "clone",
+    "replace",
+    "rename",
+    "unlink",
+    "remove_tree",
+    "exchange",
+    "sync_filesystem",
+)
 OLD, NEW = b"old" * 10, b"new" * 1000
 FILES = ("a.jpg", "n01/b.jpg", "n01/c.jpg")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import SourceError
-from imagekit.files.names import display_name, is_plain, to_path
+from imagekit.files.names import display_name, is_plain, raw_name, to_path
 
 TRICKY = st.one_of(
     st.binary(max_size=12),
@@ -88,3 +88,15 @@ def test_a_name_that_leads_out_of_the_root_is_refused(raw: bytes) -> None:
         f'path-escape: "{display_name(raw)}" does not name a file below the root\n'
         '  where: data\n  fix: use relative paths without ".."'
     )
+
+
+@given(raw=st.binary(min_size=1, max_size=40))
+def test_a_shown_name_gives_its_bytes_back(raw: bytes) -> None:
+    assert raw_name(display_name(raw)) == raw
+
+
+@given(text=st.text(alphabet="ab\\nxu0f9\n\u2028é", min_size=1, max_size=12))
+def test_a_shown_name_full_of_backslashes_gives_its_bytes_back(text: str) -> None:
+    raw = text.encode()
+
+    assert raw_name(display_name(raw)) == raw

@@ -13,7 +13,7 @@ import pytest
 from imagekit.errors import ImageError
 from imagekit.files import read
 from imagekit.files.hashes import sha256_bytes, sha256_file
-from imagekit.files.read import read_file
+from imagekit.files.read import Stamp, read_file, read_stamped
 
 UNREADABLE = """
 import os, sys
@@ -49,6 +49,52 @@ def test_a_file_is_read_whole(tmp_path: Path, data: bytes) -> None:
 
     assert read_file(path) == data
     assert read_file(str(path), max_bytes=len(data)) == data
+
+
+def test_the_stamp_is_of_the_very_file_that_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"data")
+
+    data, stamp = read_stamped(path)
+
+    status = path.stat()
+    assert data == b"data"
+    assert stamp == Stamp(4, status.st_mtime_ns, status.st_ino, status.st_dev)
+
+
+@pytest.mark.parametrize("change", ["written to", "replaced by the same bytes"])
+def test_a_file_that_changes_has_another_stamp(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"data")
+    before = read_stamped(path).stamp
+
+    if change == "written to":
+        path.write_bytes(b"atad")
+        os.utime(path, ns=(1, 1))
+    else:
+        (tmp_path / "b.jpg").write_bytes(b"data")
+        os.utime(tmp_path / "b.jpg", ns=(before.mtime_ns, before.mtime_ns))
+        (tmp_path / "b.jpg").replace(path)
+
+    assert read_stamped(path).stamp != before
+
+
+def test_a_file_is_looked_at_once_before_it_is_opened_and_twice_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"data" * 50_000)
+    calls: list[str] = []
+    for name in ("stat", "open", "fstat", "read", "close"):
+        call = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *args, _name=name, _call=call, **options: calls.append(_name) or _call(*args, **options)
+        )
+
+    read_file(path)
+
+    monkeypatch.undo()
+    assert calls == ["stat", "open", "fstat", "read", "fstat", "close"]  # one call more is a million calls more
 
 
 def test_a_file_that_comes_in_short_pieces_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
