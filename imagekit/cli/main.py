@@ -27,6 +27,7 @@ COMMANDS = (
     Entry("make-subset", "imagekit.cli.make_subset:make_subset", "Build a subset folder from a source folder."),
     Entry("manifest", "imagekit.cli.manifest:manifest", "List every image of a folder in one Parquet file."),
     Entry("inspect", "imagekit.cli.inspect:inspect", "Show what a manifest holds."),
+    Entry("verify", "imagekit.cli.verify:verify", "Read a subset again and compare it with its records."),
     Entry("train", "imagekit.cli.train:train", "Train a model on a manifest."),
     Entry("evaluate", "imagekit.cli.evaluate:evaluate", "Measure a trained run on a manifest."),
     Entry("report", "imagekit.cli.report:report", "Write a run's report as one HTML file."),

@@ -20,7 +20,8 @@ from imagekit.cli.frame import (
 )
 from imagekit.rules.tolerance import Tolerance
 
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "bicubic-nearest")
+MODES = ("none", "shortest", "longest", "fit", "fill", "stretch")
 
 
 class Size(click.ParamType[int | str]):
@@ -50,7 +51,18 @@ class Size(click.ParamType[int | str]):
 @output_option("Folder to build; it must lie outside SRC.")
 @recipes_option
 @click.option(
-    "--size", type=Size(), default="full", show_default=True, metavar="full|N", help="Shortest side in pixels."
+    "--size",
+    type=Size(),
+    default="full",
+    show_default=True,
+    metavar="full|N",
+    help="Side in pixels that --mode speaks of; full keeps every byte.",
+)
+@click.option(
+    "--mode",
+    type=Choice(MODES),
+    help="shortest, longest: that side, aspect kept; fit: padded to a square; fill: the centre, cut to a square; "
+    "stretch: squeezed into a square.  [default: the recipe's]",
 )
 @click.option("--filter", type=Choice(FILTERS), help="Resampling filter.  [default: the recipe's]")
 @click.option(
@@ -58,12 +70,30 @@ class Size(click.ParamType[int | str]):
 )
 @click.option("--quality", type=click.IntRange(1, 100), metavar="N", help="Of jpeg and webp.  [default: the recipe's]")
 @click.option(
+    "--link",
+    type=Choice(("reflink", "hard", "copy")),
+    help="How files whose bytes are kept get there.  [default: reflink where the file system can, else copy]",
+)
+@click.option(
+    "--check",
+    type=Choice(("none", "header", "decode")),
+    default="decode",
+    show_default=True,
+    help="How far a file is looked into whose bytes are kept; a resized one is always decoded whole.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(min=0.1),
     default=60,
     show_default=True,
     metavar="S",
     help="Seconds an image may take.",
+)
+@click.option(
+    "--retry",
+    metavar="REASON,...",
+    default="",
+    help="Try again what was quarantined for these reasons, timeout or unreadable, say.",
 )
 @max_bad_option
 @workers_option
@@ -75,10 +105,14 @@ def make_subset(
     output: Path,
     recipes: Path | None,
     size: int | str,
+    mode: str | None,
     filter: str | None,
     format: str | None,
     quality: int | None,
+    link: str | None,
+    check: str,
     timeout: float,
+    retry: str,
     max_bad: Tolerance | None,
     workers: int,
     overwrite: bool,
@@ -86,12 +120,12 @@ def make_subset(
 ) -> Outcome:
     """Build a subset of the images under SRC by RECIPE, one of `imagekit recipes`.
 
-    Takes the recipe's classes, keeps or makes its splits, resizes (aspect kept, never enlarged) and checks every image
-    by decoding it whole. A file that cannot be used is listed in .imagekit/quarantine.jsonl and never stops the rest.
-    The folder appears when it is complete; the same command again brings it up to date.
+    Takes the recipe's classes, keeps or makes its splits, resizes and checks every image by decoding it whole. A file
+    that cannot be used is listed in .imagekit/quarantine.jsonl and never stops the rest. The folder appears when it is
+    complete; the same command again brings it up to date, making only what is new or changed.
     """
-    from imagekit.subset.build import SubsetOptions
     from imagekit.subset.build import make_subset as build
+    from imagekit.subset.options import SubsetOptions
 
     with progress(None, "images") as bar:
         return build(
@@ -99,9 +133,12 @@ def make_subset(
             source,
             output=output,
             recipes=recipes,
-            options=SubsetOptions(size=size, filter=filter, format=format, quality=quality),
+            options=SubsetOptions(
+                size=size, mode=mode, filter=filter, format=format, quality=quality, link=link, check=check
+            ),
             n_workers=workers,
             timeout_s=timeout,
+            retry=[reason for reason in retry.split(",") if reason],
             max_bad=max_bad,
             overwrite=overwrite,
             dry_run=dry_run,

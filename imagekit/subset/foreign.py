@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from imagekit.errors import OutputError
 from imagekit.files.names import display_name
-from imagekit.subset.receipt import FILES, FOLDER
+from imagekit.subset.layout import FILES, FOLDER, UNLABELLED
 
 MANIFEST = "metadata.parquet"
 SHOWN = 3
@@ -24,8 +24,7 @@ _TEMPORARY = ".imagekit-tmp-"  # left at the top by a manifest command that was 
 
 def refuse_foreign_files(output: Path) -> None:
     """Raise OutputError when the subset holds files of somebody else, which a rebuild would take away."""
-    written = _written(output)
-    foreign = sorted(name for name in _files(output) if not _is_ours(name) and name not in written)
+    foreign = foreign_files(output)
     if not foreign:
         return
     noun = "1 file" if len(foreign) == 1 else f"{len(foreign):,} files"
@@ -35,6 +34,15 @@ def refuse_foreign_files(output: Path) -> None:
         where=str(output),
         fix="move them elsewhere, or give another -o",
     )
+
+
+def foreign_files(output: Path) -> list[str]:
+    """The names, as shown and sorted, of what lies in a subset and make-subset did not write.
+
+    Raises OutputError where the list of what it wrote cannot be read.
+    """
+    written = _written(output)
+    return sorted(name for name in _files(output) if not _is_ours(name) and name not in written)
 
 
 def has_manifest(output: Path) -> bool:
@@ -50,8 +58,9 @@ def _written(output: Path) -> set[str]:
     """The names, as shown, of every image that the last build wrote."""
     path = output / FOLDER / FILES
     try:
-        table = pq.read_table(path, columns=["out_name"])
-        return set(table["out_name"].drop_null().to_pylist())
+        hidden = output / FOLDER / UNLABELLED
+        tables = [pq.read_table(one, columns=["out_name"]) for one in (path, hidden) if one == path or one.exists()]
+        return {name for table in tables for name in table["out_name"].drop_null().to_pylist()}
     except (OSError, KeyError, pa.ArrowException) as error:
         raise OutputError(
             "the list of the files that make-subset wrote cannot be read, so nobody can tell what else lies there",

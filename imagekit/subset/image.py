@@ -1,124 +1,131 @@
-"""One image of a subset: read, check, resize, encode, write. Runs in worker processes."""
+"""One image of a subset: read, check, resize or keep, write. Runs in worker processes.
+
+Whoever only hands the task on needs no decoder: what makes pixels is imported in the worker, when it is needed.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagekit.errors import ImageError, ShapeError
-from imagekit.files import seam
-from imagekit.files.atomic import explain_disk_full
 from imagekit.files.hashes import sha256_bytes
+from imagekit.files.link import place, write_new
 from imagekit.files.names import to_path
-from imagekit.files.read import read_file
-from imagekit.pixels.encode import encode
-from imagekit.pixels.open import Picture, open_image
-from imagekit.pixels.resize import resize, shortest_side_size
-from imagekit.pixels.rgb import to_rgb
-from imagekit.pixels.upright import upright
+from imagekit.files.read import Reading, read_stamped
 from imagekit.recipes.recipe import ResizeRule
+from imagekit.subset.examine import header_facts
+from imagekit.subset.stamps import number_of, proof_of
 
-PLAIN_MODES = ("RGB", "L")
+if TYPE_CHECKING:
+    from imagekit.pixels.shrink import Shrinking
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildImage:
-    """The task of a worker: (raw source name, raw output name) -> facts about both.
+    """The task of a worker: (raw source name, raw output name) -> facts about both, as columns of a FactTable.
 
-    size_px: the shortest side of the result, or None to keep every byte (the picture is still decoded whole).
-    builder_pid: the process that builds; a worker that outlives it by a moment must not write into the next build.
+    staging: None to do everything but write, which tells how long it takes. size_px: the side that the rule's mode
+    speaks of, or None to keep every byte. check, link: as in SubsetOptions. builder_pid: the process that builds; a
+    worker that outlives it by a moment must not write into the next build.
     """
 
     source: str
-    staging: str
+    staging: str | None
     size_px: int | None
     rule: ResizeRule
     builder_pid: int
+    check: str = "decode"
+    link: str | None = None
+
+    def warm_up(self) -> None:
+        """Import what the rule will need; called once a worker."""
+        if self.size_px is not None:
+            from imagekit.pixels.shrink import warm_up
+
+            warm_up(_shrinking(self.rule, self.size_px))
+        elif self.check != "none":  # now, for the limit on memory comes after: an import must not meet it
+            from imagekit.pixels.turbo import load_turbo
+
+            load_turbo()
 
     def __call__(self, item: tuple[bytes, bytes]) -> dict[str, Any]:
         """Build one image; an unusable one comes back as {"reason", "detail", ...} with what was learnt before."""
         name, out_name = item
         path = to_path(Path(self.source), name)
-        row: dict[str, Any] = {}
-        state = _state_of(path)  # before reading: a change from here on makes a rerun look again
+        facts: dict[str, Any] = {}
         try:
-            data = read_file(path)
-            row |= {"size_bytes": len(data), "sha256": sha256_bytes(data)}
-            picture = open_image(data)
-            row |= facts(picture)
-            payload, made = self.render(data, picture)
+            reading = read_stamped(path)
+            facts["stamp"] = proof_of(reading.stamp)
+            facts |= {"size_bytes": len(reading.data), "sha256": sha256_bytes(reading.data)}
+            made, payload = self._make(reading.data)
+            if self.builder_pid not in (os.getpid(), os.getppid()):
+                raise SystemExit("the builder is gone")
+            if self.staging is not None:
+                target = to_path(Path(self.staging), out_name)
+                made |= self._write(reading, path, target, payload)
         except ImageError as error:
-            return row | {"reason": error.reason, "detail": error.detail}
+            return facts | {"reason": error.reason, "detail": error.detail}
         except ShapeError as error:  # a side longer than the output's format can hold
-            return row | {"reason": "unsupported-format", "detail": error.what}
-        if self.builder_pid not in (os.getpid(), os.getppid()):
-            raise SystemExit("the builder is gone")
-        _write(to_path(Path(self.staging), out_name), payload)
-        return row | made | state
+            return facts | {"reason": "unsupported-format", "detail": error.what}
+        payload = reading.data if payload is None else payload
+        digest = facts["sha256"] if payload is reading.data else sha256_bytes(payload)
+        return facts | made | {"out_size_bytes": len(payload), "out_sha256": digest}
 
-    def render(self, data: bytes, picture: Picture) -> tuple[bytes, dict[str, Any]]:
-        """The bytes to write and how they came about; bytes are kept wherever no pixel would change."""
-        size = (picture.width, picture.height)
+    def _make(self, data: bytes) -> tuple[dict[str, Any], bytes | None]:
+        """What the image is and what became of it, and the bytes to write: None for the source's own."""
         if self.size_px is None:
-            return data, self._made(data, size=size, resized=False, decode_path="kept")
-        image = upright(picture)
-        target = shortest_side_size(image.size, self.size_px)
-        resized = target != image.size
-        if (
-            picture.format == self._out_format(picture).upper()
-            and not resized
-            and picture.orientation == 1
-            and picture.mode in PLAIN_MODES
-            and not picture.image.has_transparency_data
-        ):
-            return data, self._made(data, size=size, resized=False, decode_path="kept")
-        rgb = to_rgb(image, background=self.rule.background_rgb)
-        if resized:
-            rgb = resize(rgb, target, filter=self.rule.filter)
-        payload = encode(rgb, format=self._out_format(picture), quality=self.rule.quality)
-        return payload, self._made(payload, size=target, resized=resized, decode_path="full")
+            return self._look(data), None
+        from imagekit.pixels.shrink import shrink
 
-    def _out_format(self, picture: Picture) -> str:
-        if self.rule.format != "keep":
-            return self.rule.format
-        # formats that cannot be written again (GIF, BMP, TIFF) become PNG: nothing is lost
-        return {"JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}.get(picture.format, "png")
-
-    def _made(self, payload: bytes, *, size: tuple[int, int], resized: bool, decode_path: str) -> dict[str, Any]:
-        return {
-            "decode_path": decode_path,
-            "resized": resized,
-            "out_width": size[0],
-            "out_height": size[1],
-            "out_size_bytes": len(payload),
-            "out_sha256": sha256_bytes(payload),
+        shrunk = shrink(data, _shrinking(self.rule, self.size_px))
+        made = header_facts(shrunk.header) | {
+            "decode_path": shrunk.decode_path,
+            "resized": shrunk.resized,
+            "kept": shrunk.kept,
+            "out_width": shrunk.width,
+            "out_height": shrunk.height,
         }
+        return made, None if shrunk.kept else shrunk.payload
+
+    def _look(self, data: bytes) -> dict[str, Any]:
+        """Look into an image whose bytes are kept, as far as the check goes."""
+        made: dict[str, Any] = {"decode_path": self.check, "resized": False, "kept": True}
+        if self.check == "none":
+            return made
+        if self.check == "decode":
+            from imagekit.pixels.shrink import check_image
+
+            header = check_image(data)
+            made["decode_path"] = "full"
+        else:
+            from imagekit.pixels.open import read_header
+
+            header = read_header(data)
+        return made | header_facts(header) | {"out_width": header.width, "out_height": header.height}
+
+    def _write(self, reading: Reading, path: Path, target: Path, payload: bytes | None) -> dict[str, Any]:
+        if payload is None:
+            kind = place(reading, path, target, link=self.link)
+            return {"link": kind, "out_stamp": number_of(target.lstat())}
+        write_new(target, payload)
+        return {"out_stamp": number_of(target.lstat())}
 
 
-def _state_of(path: Path) -> dict[str, Any]:
-    """What a rerun compares to tell that the source file has not changed; nothing for one that is gone."""
-    try:
-        stat = path.lstat()
-    except OSError:
-        return {}
-    return {"mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+@cache
+def _shrinking(rule: ResizeRule, side_px: int) -> Shrinking:
+    from imagekit.pixels.shrink import Shrinking
 
-
-def _write(path: Path, payload: bytes) -> None:
-    """Write one file of the staging folder; the whole folder is synced once, before it is published."""
-    with explain_disk_full(path, needs_bytes=len(payload)), path.open("wb", buffering=0) as file:
-        seam.write_all(file.fileno(), payload)
-
-
-def facts(picture: Picture) -> dict[str, Any]:
-    """What the source image is, as columns of files.parquet."""
-    return {
-        "format_in": picture.format,
-        "mode_in": picture.mode,
-        "width_in": picture.width,
-        "height_in": picture.height,
-        "exif_orientation": picture.orientation,
-        "n_frames": picture.n_frames,
-    }
+    return Shrinking(
+        side_px=side_px,
+        mode=rule.mode,
+        filter=rule.filter,
+        format=rule.format,
+        quality=rule.quality,
+        background=rule.background_rgb,
+        enlarge=rule.enlarge,
+        subsampling=rule.subsampling,
+    )

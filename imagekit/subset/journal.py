@@ -8,19 +8,23 @@ and inode it had, and the file that was written still has the sha256 that was no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from imagekit.errors import DiskFullError
+import numpy as np
+
+from imagekit.errors import DiskFullError, ImageError
 from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full
 from imagekit.files.hashes import sha256_file
 from imagekit.files.names import to_path
-from imagekit.subset.plan import Selected
-from imagekit.subset.receipt import FOLDER
+from imagekit.subset.facts import FactTable
+from imagekit.subset.layout import FOLDER
+from imagekit.subset.plan import Plan
+from imagekit.subset.stamps import number_of
 
 NAME = "journal.jsonl"
 BYTES_KEYS = ("sha256", "out_sha256")
@@ -44,12 +48,12 @@ class Journal:
             self._lines.append(json.dumps({"identity": self._identity}))
         return self
 
-    def add(self, name: bytes, facts: Mapping[str, Any]) -> None:
-        """Note one image; an unusable one is looked at again by the next build and not noted."""
+    def add(self, row: int, facts: Mapping[str, Any]) -> None:
+        """Note the image of one row of the plan; an unusable one is looked at again by the next build and not noted."""
         if "reason" in facts:
             return
         plain = {key: value.hex() if isinstance(value, bytes) else value for key, value in facts.items()}
-        self._lines.append(json.dumps([name.hex(), plain]))
+        self._lines.append(json.dumps([row, plain]))
         if len(self._lines) >= LINES_PER_WRITE:
             self.flush()
 
@@ -70,23 +74,29 @@ class Journal:
                 self._file.close()
 
 
-def read_finished(
-    staging: Path, source: Path, selected: Sequence[Selected], *, identity: str
-) -> dict[bytes, dict[str, Any]] | None:
-    """What an interrupted build of the same thing had finished, by raw source name; None where there is none."""
+def is_of(staging: Path, *, identity: str) -> bool:
+    """Whether the staging folder holds the journal of a build of just this."""
     try:
-        lines = (staging / FOLDER / NAME).read_bytes().split(b"\n")[:-1]  # a torn last line is left out
-        if not lines or json.loads(lines[0]) != {"identity": identity}:
-            return None
-        noted = dict(_parse(line) for line in lines[1:])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # only a help: without it everything is made again
-    wanted = {chosen.name: chosen for chosen in selected}
-    return {
-        name: facts
-        for name, facts in noted.items()
-        if name in wanted and _is_done(staging, source, wanted[name], facts)
-    }
+        with (staging / FOLDER / NAME).open("rb") as file:
+            return bool(json.loads(file.readline()) == {"identity": identity})
+    except (OSError, ValueError):
+        return False  # only a help: without it everything is made again
+
+
+def read_finished(staging: Path, source: Path, plan: Plan, facts: FactTable) -> int:
+    """Put what an interrupted build of the same plan had finished into `facts` (row i: the i-th row of plan.rows()).
+
+    Returns how many images. Lines that do not parse are left out, and so is a torn last one.
+    """
+    rows = plan.rows()
+    n_finished = 0
+    for row, noted in _lines(staging / FOLDER / NAME):
+        i = int(np.searchsorted(rows, row))
+        is_planned = i < len(rows) and rows[i] == row
+        if is_planned and not facts.is_done[i] and _is_done(staging, source, plan, row, noted):
+            facts.put(i, noted)
+            n_finished += 1
+    return n_finished
 
 
 def clear_records(staging: Path) -> None:
@@ -96,15 +106,21 @@ def clear_records(staging: Path) -> None:
             seam.unlink(path)
 
 
-def _parse(line: bytes) -> tuple[bytes, dict[str, Any]]:
-    name, facts = json.loads(line)
-    return bytes.fromhex(name), facts | {key: bytes.fromhex(facts[key]) for key in BYTES_KEYS}
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as file:
+        next(file)
+        for line in file:
+            try:
+                row, facts = json.loads(line)
+                yield int(row), facts | {key: bytes.fromhex(facts[key]) for key in BYTES_KEYS if key in facts}
+            except (ValueError, TypeError):
+                continue
 
 
-def _is_done(staging: Path, source: Path, chosen: Selected, facts: Mapping[str, Any]) -> bool:
+def _is_done(staging: Path, source: Path, plan: Plan, row: int, noted: Mapping[str, Any]) -> bool:
     try:
-        now = to_path(source, chosen.name).lstat()
-        same = (now.st_size, now.st_mtime_ns, now.st_ino) == (facts["size_bytes"], facts["mtime_ns"], facts["inode"])
-        return same and sha256_file(to_path(staging, chosen.out_name)) == facts["out_sha256"]
-    except (OSError, KeyError):
+        job = next(plan.jobs(np.array([row])))
+        same = number_of(to_path(source, job.name).lstat()) == noted["stamp"]
+        return same and bool(sha256_file(to_path(staging, job.out_name)) == noted["out_sha256"])
+    except (OSError, ImageError, KeyError):
         return False

@@ -1,189 +1,260 @@
-"""Decide what becomes of every file of a source, before any pixel is read.
+"""What becomes of every file of a source, decided before a picture is made. Pure: names and choices in, a Plan out.
 
-Pure but for its input: a Discovery in, a Plan out. A verdict is an index into `Plan.rules`; 0 means selected.
+A plan is columns: a million names cost their bytes, and no Python object a row stays. N names, S rows selected.
 """
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from imagekit.errors import SourceError, SplitError, did_you_mean
 from imagekit.files.discover import Discovery
 from imagekit.files.names import display_name
-from imagekit.recipes.recipe import HashSplit, Recipe
-from imagekit.rules.choosing import choose_classes, missing_classes
-from imagekit.rules.labelers import make_labeler
+from imagekit.recipes.recipe import Recipe
 from imagekit.rules.outcomes import BadFile
-from imagekit.rules.splitters import SPLIT_SYNONYMS, hash_splits, make_splitter
+from imagekit.subset.choose import QUARANTINED, SELECTED, Choice
 
-SELECTED = 0
-OUTSIDE_LAYOUT = 1
-NOT_CHOSEN = 2
-RULES = ("selected", "outside-layout", "class-not-in-recipe")
 BATCH_ROWS = 65_536
 MAX_NAME_BYTES = 255
 JPEG, PNG, WEBP = (".jpg", ".jpeg", ".jpe", ".jfif"), (".png",), (".webp",)
 # which extensions may stay; the first is given to every other name. "bytes": nothing is encoded, every name stays
 EXTENSIONS = {"jpeg": JPEG, "png": PNG, "webp": WEBP, "keep": (*PNG, *JPEG, *WEBP)}
+UNSUP = "unsup"
+ANONYMOUS_DIGITS = 24  # 96 bits: no two of a million names meet
+
+Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Selected:
-    """One source image and where it goes; both names are raw bytes relative to their roots."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of the subset, as raw bytes, and what lies there. is_anonymous: names must not tell the label."""
 
+    folder: bytes
+    label: str | None
+    split: str | None
+    is_anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image to make: its row among the names, its raw name and where it goes, both relative to their roots."""
+
+    row: int
     name: bytes
     out_name: bytes
-    label: str
-    split: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What becomes of every file that discovery found."""
+    """What becomes of every file that discovery found.
+
+    verdicts: an index into choose.RULES by name; place_of: an index into `places`, -1 where a row is not selected.
+    bad: rows that their name or a look at them put into quarantine. problems: what tables and lists name that is not
+    there; in the quarantine list, in no count. out_format: "bytes", "keep", "jpeg", "png" or "webp".
+    """
 
     names: pa.LargeBinaryArray
-    verdicts: np.ndarray[tuple[int], np.dtype[np.int8]]
-    selected: tuple[Selected, ...]
-    bad_files: tuple[BadFile, ...]
-    bad_names: tuple[bytes, ...] = field(default=())
-    others: tuple[tuple[bytes, str], ...] = ()
+    verdicts: npt.NDArray[np.int8]
+    places: tuple[Place, ...]
+    place_of: npt.NDArray[np.int32]
+    out_format: str
+    names_from: str = "file"
+    salt: str = ""
+    bad: Mapping[int, BadFile] = field(default_factory=dict)
+    problems: tuple[BadFile, ...] = ()
+    others: pa.LargeBinaryArray = field(default_factory=lambda: pa.array([], pa.large_binary()))
+    other_kinds: pa.DictionaryArray = field(default_factory=lambda: pa.array([], pa.string()).dictionary_encode())
+
+    def rows(self) -> Ints:
+        """The selected rows, ascending."""
+        return np.flatnonzero(self.verdicts == SELECTED)
+
+    def jobs(self, rows: Ints | None = None) -> Iterator[Job]:
+        """The images to make, in the order of their rows; made as they are asked for."""
+        rows = self.rows() if rows is None else rows
+        for start in range(0, len(rows), BATCH_ROWS // 16):
+            batch = rows[start : start + BATCH_ROWS // 16]
+            names = self.names.take(pa.array(batch)).to_pylist()
+            for row, name, place in zip(batch.tolist(), names, self.place_of[batch].tolist(), strict=True):
+                yield Job(row, name, self.out_name(name, self.places[place]))
+
+    def out_name(self, name: bytes, place: Place) -> bytes:
+        """Where one image goes."""
+        file = name.replace(b"/", b"__") if self.names_from == "path" else name.rsplit(b"/", 1)[-1]
+        stem, dot, extension = file.rpartition(b".")
+        if place.is_anonymous:
+            stem, dot = hashlib.sha256(self.salt.encode() + b"\0" + name).hexdigest()[:ANONYMOUS_DIGITS].encode(), b"."
+        folder = place.folder + b"/" if place.folder else b""
+        extensions = EXTENSIONS.get(self.out_format)
+        if extensions is None or "." + extension.decode(errors="replace").lower() in extensions:
+            return folder + stem + dot + extension
+        return folder + (stem if dot else file) + extensions[0].encode()
+
+    def is_anonymous(self, rows: Ints) -> npt.NDArray[np.bool_]:
+        """Which of the selected rows go where names must not tell the label."""
+        hidden = np.array([place.is_anonymous for place in self.places] or [False], np.bool_)
+        return hidden[self.place_of[rows]]
+
+    def in_making_order(self, positions: Ints) -> Ints:
+        """Positions in rows(), anonymous images last and by their new names: their times must not tell the label."""
+        rows = self.rows()[positions]
+        hidden = self.is_anonymous(rows)
+        names = pa.array([job.out_name for job in self.jobs(rows[hidden])], pa.binary())
+        order = np.asarray(pc.sort_indices(names)).astype(np.int64)
+        return np.concatenate([positions[~hidden], positions[hidden][order]])
 
     def digest(self) -> str:
-        """Equal for equal names and verdicts; tells a rerun whether the source still looks the same."""
-        digest = hashlib.sha256(self.verdicts.tobytes())
-        for buffer in self.names.buffers()[1:]:
-            digest.update(buffer)
-        digest.update(repr((self.others, self.selected, self.bad_names)).encode())
+        """Equal for equal names, verdicts and places; tells a rerun whether the source still looks the same."""
+        digest = hashlib.sha256(self.verdicts.tobytes() + self.place_of.tobytes())
+        for column in (self.names, self.others):
+            for buffer in column.buffers()[1:]:
+                digest.update(buffer)
+        digest.update(np.asarray(self.other_kinds.indices).tobytes())
+        kinds = self.other_kinds.dictionary.to_pylist()
+        bad = [(row, self.bad[row]) for row in sorted(self.bad)]
+        digest.update(repr((kinds, self.places, bad, self.problems, self.out_format, self.names_from)).encode())
         return digest.hexdigest()
 
 
-def plan_subset(discovery: Discovery, recipe: Recipe, *, out_format: str) -> Plan:
-    """Apply the recipe's layout, classes and split to every discovered name.
+def place_choice(
+    discovery: Discovery,
+    choice: Choice,
+    recipe: Recipe,
+    *,
+    out_format: str,
+    bad: Mapping[int, BadFile] = MappingProxyType({}),
+) -> Plan:
+    """Give every row that is taken its place in the subset; a clash or an impossible name goes to quarantine.
 
-    out_format: "bytes" (nothing is re-encoded), "keep", "jpeg", "png" or "webp": decides the extension.
-    Raises SourceError when no image lies where the layout says or a class of the recipe has none, SplitError when the
-    recipe's split would leave train or valid empty.
+    out_format: "bytes" (nothing is encoded), "keep", "jpeg", "png" or "webp": decides the extension. bad: rows that a
+    look at their content put into quarantine already.
     """
-    verdicts = np.zeros(len(discovery), dtype=np.int8)
-    chosen: list[tuple[bytes, str, str]] = []  # raw name, display name, label
-    found_labels: set[str] = set()
-    for start, names in _batches(discovery.names):
-        shown = [display_name(name) for name in names]
-        inside = [_fits_layout(name, recipe.layout) for name in shown]
-        fitting = [name for name, fits in zip(shown, inside, strict=True) if fits]
-        labels = iter(make_labeler(recipe.label)(fitting))
-        batch_labels = [next(labels) if fits else None for fits in inside]
-        found_labels.update(label for label in batch_labels if label is not None)
-        takes = choose_classes(batch_labels, recipe.classes)
-        verdicts[start : start + len(names)] = [
-            OUTSIDE_LAYOUT if not fits else (SELECTED if take else NOT_CHOSEN)
-            for fits, take in zip(inside, takes, strict=True)
-        ]
-        chosen += [
-            (name, text, label)
-            for name, text, label, take in zip(names, shown, batch_labels, takes, strict=True)
-            if take and label is not None
-        ]
-    _require_classes(discovery, recipe, found_labels)
-    selected, bad_files, bad_names = _place(chosen, recipe, out_format=out_format)
-    return Plan(
-        names=discovery.names,
-        verdicts=verdicts,
-        selected=selected,
-        bad_files=bad_files,
-        bad_names=bad_names,
-        others=tuple(zip(discovery.others.to_pylist(), discovery.other_kinds.to_pylist(), strict=True)),
+    names, rows = discovery.names, choice.taken()
+    rows = rows[~np.isin(rows, list(bad))]
+    places, place_of = _places(names, choice, recipe, rows)
+    plan = Plan(
+        names=names,
+        verdicts=choice.verdicts,
+        places=places,
+        place_of=place_of,
+        out_format=out_format,
+        names_from=recipe.names,
+        salt=recipe.name,
+        problems=choice.problems,
+        others=discovery.others,
+        other_kinds=discovery.other_kinds,
     )
+    refused = dict(bad) | _refused_names(plan, rows)
+    verdicts = choice.verdicts.copy()
+    verdicts[list(refused)] = QUARANTINED
+    place_of[list(refused)] = -1
+    places, place_of = _used(places, place_of)
+    return replace(plan, verdicts=verdicts, places=places, place_of=place_of, bad=refused)
 
 
-def _batches(names: pa.LargeBinaryArray) -> Iterator[tuple[int, list[bytes]]]:
-    for start in range(0, len(names), BATCH_ROWS):
-        yield start, names.slice(start, BATCH_ROWS).to_pylist()
+def _places(
+    names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe, rows: Ints
+) -> tuple[tuple[Place, ...], npt.NDArray[np.int32]]:
+    """Every folder that something goes to, and the folder of each row."""
+    place_of = np.full(len(names), -1, np.int32)
+    code_of: dict[object, int] = {}
+    places: list[Place] = []
+    keeps_folders = not recipe.parts and recipe.split == "folders"
+    for start in range(0, len(rows), BATCH_ROWS):
+        batch = rows[start : start + BATCH_ROWS]
+        labels, splits = choice.label_codes[batch].tolist(), choice.split_codes[batch].tolist()
+        raw = names.take(pa.array(batch)).to_pylist()
+        codes = np.zeros(len(batch), np.int32)
+        for i, (name, label, split) in enumerate(zip(raw, labels, splits, strict=True)):
+            # an image without a label stays in the folder that it lies in
+            top = b"" if not keeps_folders else name[: name.find(b"/")] if label >= 0 else name.rpartition(b"/")[0]
+            key = (top, label, split)
+            code = code_of.get(key)
+            if code is None:
+                code = code_of[key] = len(places)
+                texts = choice.labels[label] if label >= 0 else None, choice.splits[split] if split >= 0 else None
+                places.append(_place(top, *texts, recipe=recipe))
+            codes[i] = code
+        place_of[batch] = codes
+    return tuple(places), place_of
 
 
-def _fits_layout(name: str, layout: str) -> bool:
-    folders = name.count("/")
-    if layout == "class":
-        return folders == 1
-    return folders == 2 and name[: name.index("/")].lower() in SPLIT_SYNONYMS
+def _used(
+    places: tuple[Place, ...], place_of: npt.NDArray[np.int32]
+) -> tuple[tuple[Place, ...], npt.NDArray[np.int32]]:
+    """Without the places that nothing goes to: a label that cannot be a folder must not be made one."""
+    used = np.unique(place_of[place_of >= 0])
+    rank = np.full(len(places) + 1, -1, np.int32)  # the last for -1
+    rank[used] = np.arange(len(used))
+    return tuple(places[code] for code in used.tolist()), rank[place_of]
 
 
-def _require_classes(discovery: Discovery, recipe: Recipe, found: set[str]) -> None:
-    if not found:
-        tops = sorted({name.split(b"/")[0] for name in discovery.names[:BATCH_ROWS].to_pylist()})[:8]
-        raise SourceError(
-            f"no image lies in {recipe.layout}/file, the layout of recipe {recipe.name}",
-            where=f"{discovery.root} holds {', '.join(display_name(top) for top in tops)}",
-            fix="point at the folder that holds train/ and val/"
-            if recipe.layout == "split/class"
-            else "point at the folder that holds the class folders",
-        )
-    missing = missing_classes(found, recipe.classes)
-    if missing:
-        listed = ", ".join(f"{name} ({recipe.classes[name]})" for name in missing[:5])
-        raise SourceError(
-            f"{len(missing)} of the {len(recipe.classes)} classes of recipe {recipe.name} have no image: {listed}",
-            where=str(discovery.root),
-            fix=f"the source is another data set or incomplete; {did_you_mean(missing[0], found)}",
-        )
+def _place(top: bytes, label: str | None, split: str | None, *, recipe: Recipe) -> Place:
+    if recipe.parts and split == UNSUP:
+        return Place(UNSUP.encode(), None, UNSUP, is_anonymous=True)
+    folder = top or (split.encode() if split else b"")
+    if label is None:
+        return Place(folder, None, split)
+    raw = label.encode("utf-8", "surrogateescape")
+    return Place((folder + b"/" if folder else b"") + raw, display_name(raw), split)
 
 
-def _place(
-    chosen: Sequence[tuple[bytes, str, str]], recipe: Recipe, *, out_format: str
-) -> tuple[tuple[Selected, ...], tuple[BadFile, ...], tuple[bytes, ...]]:
-    """Give every chosen image its place in the subset; a clash or an impossible name goes to quarantine."""
-    try:
-        splits = _splits(chosen, recipe)
-    except SplitError as error:  # the splitter knows the command's options, not that a recipe chose it
-        raise SplitError(
-            error.what,
-            where=f'recipe {recipe.name}: split = "{recipe.split}"',
-            fix="complete the source, or give another split in a recipe of your own (--recipes FILE)",
-        ) from error
-    taken: dict[str, str] = {}
-    selected, bad_files, bad_names = [], [], []
-    for (name, shown, label), split in zip(chosen, splits, strict=True):
-        out_name = _out_name(name, label, split, recipe=recipe, out_format=out_format)
-        key = unicodedata.normalize("NFC", display_name(out_name)).casefold()
-        first = taken.setdefault(key, shown)
-        if first is not shown:
-            detail = f"would overwrite {first} on a file system that folds case"
-            bad_files.append(BadFile(file_name=shown, reason="path-collision", detail=detail))
-            bad_names.append(name)
-        elif max(map(len, out_name.split(b"/"))) > MAX_NAME_BYTES:
+def _refused_names(plan: Plan, rows: Ints) -> dict[int, BadFile]:
+    """The rows whose label cannot be a folder, whose name would be too long, or is one that another row has already."""
+    refused: dict[int, BadFile] = {}
+    faults = {code: fault for code, place in enumerate(plan.places) if (fault := _label_fault(place))}
+    hashes = np.zeros(len(rows), np.int64)
+    for i, job in enumerate(plan.jobs(rows)):
+        hashes[i] = hash(_folded(job.out_name))
+        if faults and int(plan.place_of[job.row]) in faults:
+            refused[job.row] = _bad(job, *faults[int(plan.place_of[job.row])])
+        elif len(job.out_name) > MAX_NAME_BYTES and max(map(len, job.out_name.split(b"/"))) > MAX_NAME_BYTES:
             detail = f"the name is longer than {MAX_NAME_BYTES} bytes once it ends in the output's extension"
-            bad_files.append(BadFile(file_name=shown, reason="path-too-long", detail=detail))
-            bad_names.append(name)
-        else:
-            selected.append(Selected(name=name, out_name=out_name, label=label, split=split))
-    return tuple(selected), tuple(bad_files), tuple(bad_names)
+            refused[job.row] = _bad(job, "path-too-long", detail)
+    return refused | _clashes(plan, rows, hashes, refused)
 
 
-def _splits(chosen: Sequence[tuple[bytes, str, str]], recipe: Recipe) -> Sequence[str | None]:
-    if recipe.split == "none":
-        return [None] * len(chosen)
-    if recipe.split == "folders":
-        return make_splitter("folders", seed=0)([shown for _, shown, _ in chosen])
-    # keyed by class and file, so that a row keeps its split wherever the source's own split folders put it
-    fractions = HashSplit.from_spec(recipe.split)
-    keys = [f"{label}/{shown.rsplit('/', 1)[1]}" for _, shown, label in chosen]
-    return hash_splits(keys, valid=fractions.valid, test=fractions.test, salt=recipe.name)
+def _clashes(plan: Plan, rows: Ints, hashes: Ints, refused: Mapping[int, BadFile]) -> dict[int, BadFile]:
+    """All but the first of the rows whose names a file system that folds case would take for one."""
+    order = np.argsort(hashes, kind="stable")
+    equal = hashes[order][1:] == hashes[order][:-1]
+    doubtful = np.zeros(len(rows), np.bool_)
+    doubtful[order[1:][equal]] = True
+    doubtful[order[:-1][equal]] = True
+    found: dict[int, BadFile] = {}
+    first_of: dict[str, bytes] = {}
+    for job in plan.jobs(rows[doubtful]):
+        first = job.name if job.row in refused else first_of.setdefault(_folded(job.out_name), job.name)
+        if first != job.name:
+            detail = f"would overwrite {display_name(first)} on a file system that folds case"
+            found[job.row] = _bad(job, "path-collision", detail)
+    return found
 
 
-def _out_name(name: bytes, label: str, split: str | None, *, recipe: Recipe, out_format: str) -> bytes:
-    folder, file = name.rsplit(b"/", 1)
-    if recipe.split.startswith("hash:") and split is not None:
-        folder = split.encode() + b"/" + folder.rsplit(b"/", 1)[-1]
-    elif recipe.split == "none":
-        folder = folder.rsplit(b"/", 1)[-1]
-    extensions = EXTENSIONS.get(out_format)
-    stem, dot, extension = file.rpartition(b".")
-    if extensions is None or "." + extension.decode(errors="replace").lower() in extensions:
-        return folder + b"/" + file
-    return folder + b"/" + (stem if dot else file) + extensions[0].encode()
+def _label_fault(place: Place) -> tuple[str, str] | None:
+    """Why a label cannot be a folder; one from a table may be any text, and a leading dot would hide the folder."""
+    label = place.label
+    if label is None:
+        return None
+    if not label or "/" in label or b"\0" in place.folder or label.startswith("."):
+        return "path-escape", f'the label "{label}" cannot be the name of a folder'
+    if len(place.folder.rpartition(b"/")[2]) > MAX_NAME_BYTES:
+        return "path-too-long", f"its label is longer than {MAX_NAME_BYTES} bytes"
+    return None
+
+
+def _folded(out_name: bytes) -> str:
+    text = display_name(out_name)
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
+
+
+def _bad(job: Job, reason: str, detail: str) -> BadFile:
+    return BadFile(file_name=display_name(job.name), reason=reason, detail=detail)

@@ -1,71 +1,69 @@
-"""What a subset folder says of itself: `.imagekit/` with receipt, file table, quarantine and the rerun cache.
-
-receipt.json       written last: recipe, options, versions, counts, digest of the file table
-files.parquet      a row a source file: its outcome and what was written
-quarantine.jsonl   a line a file that could not be used
-state.parquet      size, mtime and inode of the sources; a cache, outside every same-bytes promise
-"""
+"""The receipt of a subset, and the columns of its tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagekit.errors import OutputError
-from imagekit.files.atomic import atomic_file
-from imagekit.files.hashes import sha256_file
-from imagekit.files.jsonl import write_json, write_json_lines
+from imagekit.files.jsonl import write_json
+from imagekit.subset.layout import FOLDER, RECEIPT
 
 RECEIPT_VERSION = 1
-FOLDER = ".imagekit"
-RECEIPT, FILES, QUARANTINE, STATE = "receipt.json", "files.parquet", "quarantine.jsonl", "state.parquet"
 
+# what is known of an image itself: of files.parquet, and for anonymous ones of unlabelled.parquet
+IMAGE_FIELDS = [
+    ("format_in", pa.dictionary(pa.int32(), pa.string())),
+    ("mode_in", pa.dictionary(pa.int32(), pa.string())),
+    ("width_in", pa.int32()),
+    ("height_in", pa.int32()),
+    ("exif_orientation", pa.int8()),
+    ("n_frames", pa.int32()),
+    ("icc", pa.bool_()),
+    ("size_bytes", pa.int64()),
+    ("sha256", pa.binary(32)),
+    ("decode_path", pa.dictionary(pa.int32(), pa.string())),
+    ("resized", pa.bool_()),
+    ("kept", pa.bool_()),
+    ("out_width", pa.int32()),
+    ("out_height", pa.int32()),
+    ("out_size_bytes", pa.int64()),
+    ("out_sha256", pa.binary(32)),
+    ("decoder_said", pa.string()),
+]
 FILES_SCHEMA = pa.schema(
     [
         ("file_name", pa.string()),
         ("file_name_bytes", pa.binary()),  # only where file_name is escaped
-        ("outcome", pa.dictionary(pa.int8(), pa.string())),
-        ("reason", pa.dictionary(pa.int8(), pa.string())),
+        ("outcome", pa.dictionary(pa.int32(), pa.string())),
+        ("reason", pa.dictionary(pa.int32(), pa.string())),
         ("out_name", pa.string()),
-        ("split", pa.dictionary(pa.int8(), pa.string())),
+        ("split", pa.dictionary(pa.int32(), pa.string())),
         ("label", pa.dictionary(pa.int32(), pa.string())),
-        ("format_in", pa.dictionary(pa.int8(), pa.string())),
-        ("mode_in", pa.dictionary(pa.int8(), pa.string())),
-        ("width_in", pa.int32()),
-        ("height_in", pa.int32()),
-        ("exif_orientation", pa.int8()),
-        ("n_frames", pa.int32()),
-        ("size_bytes", pa.int64()),
-        ("sha256", pa.binary(32)),
-        ("decode_path", pa.dictionary(pa.int8(), pa.string())),
-        ("resized", pa.bool_()),
-        ("out_width", pa.int32()),
-        ("out_height", pa.int32()),
-        ("out_size_bytes", pa.int64()),
-        ("out_sha256", pa.binary(32)),
+        *IMAGE_FIELDS,
     ]
 )
+UNLABELLED_SCHEMA = pa.schema([("out_name", pa.string()), *IMAGE_FIELDS])
+# a row a row of files.parquet, in the same order
 STATE_SCHEMA = pa.schema(
     [
-        ("name", pa.binary()),
-        ("size_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
-        ("inode", pa.uint64()),
-        ("out_name", pa.binary()),
-        ("out_size_bytes", pa.int64()),
+        ("name", pa.large_binary()),
+        ("stamp", pa.uint64()),
+        ("out_name", pa.large_binary()),
+        ("out_stamp", pa.uint64()),
+        ("link", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """The content of receipt.json."""
+    """The content of receipt.json. read_as: what the recipe's open rules came to, and the tables that were used."""
 
     recipe: Mapping[str, Any]
     recipe_sha256: str
@@ -73,27 +71,13 @@ class Receipt:
     versions: Mapping[str, str]
     counts: Mapping[str, Any]
     files_sha256: str
+    unlabelled_sha256: str | None = None
+    read_as: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = RECEIPT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types; `kind` tells the file from other JSON."""
         return {"kind": "imagekit-subset", **{name: getattr(self, name) for name in self.__slots__}}
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, **metadata: str) -> None:
-    """Write rows as one zstd Parquet file, atomically."""
-    table = pa.Table.from_pylist(rows, schema=schema.with_metadata(metadata or None))
-    with atomic_file(path) as aside:
-        pq.write_table(table, aside, compression="zstd", row_group_size=65_536)
-
-
-def write_records(staging: Path, *, files: Sequence[Mapping[str, Any]], quarantine: Sequence[Mapping[str, Any]]) -> str:
-    """Write files.parquet and quarantine.jsonl; return the sha256 of files.parquet in hex."""
-    folder = staging / FOLDER
-    folder.mkdir(exist_ok=True)
-    write_table(folder / FILES, files, FILES_SCHEMA)
-    write_json_lines(folder / QUARANTINE, quarantine)
-    return sha256_file(folder / FILES).hex()
 
 
 def write_receipt(staging: Path, receipt: Receipt) -> None:
@@ -120,7 +104,9 @@ def read_receipt(subset: Path) -> Receipt:
             where=str(path),
             fix="update imagekit, or give another -o",
         )
-    try:
-        return Receipt(**{name: content[name] for name in Receipt.__slots__})
-    except KeyError as error:
-        raise OutputError(f"the receipt lacks {error}", where=str(path), fix=fix) from error
+    # keys that came later have defaults: an early receipt does not hold them
+    needed = {one.name for one in fields(Receipt) if one.default is MISSING and one.default_factory is MISSING}
+    missing = sorted(needed - set(content))
+    if missing:
+        raise OutputError(f"the receipt lacks '{missing[0]}'", where=str(path), fix=fix)
+    return Receipt(**{name: content[name] for name in Receipt.__slots__ if name in content})

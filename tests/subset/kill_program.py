@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from subset.trees import inline, recipe, tree
+from subset.trees import InlineWorkers, recipe, tree
 
 from imagekit.files import seam
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
+from imagekit.subset.options import SubsetOptions
 
 spec = importlib.util.spec_from_file_location("files_faults", Path(__file__).parent.parent / "files" / "faults.py")
 assert spec is not None
@@ -26,7 +27,7 @@ spec.loader.exec_module(faults)
 def build(source: Path, output: Path, size: int | str) -> None:
     # one sync of the whole machine a kill would be slow, and says nothing about a process that is killed
     with (
-        mock.patch("imagekit.subset.build.collect_facts", inline),
+        mock.patch("imagekit.subset.build.Workers", InlineWorkers),
         mock.patch.object(seam, "sync_filesystem", lambda fd: True),
     ):
         make_subset(recipe(), source, output=output, options=SubsetOptions(size=size), overwrite=True)

@@ -4,6 +4,8 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from imagekit.errors import (
     UsageError,
 )
 from imagekit.rules.tolerance import Tolerance
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
+from imagekit.subset.options import SubsetOptions
 from imagekit.subset.receipt import FILES_SCHEMA, read_receipt
 from imagekit.subset.summary import SubsetReport
 
@@ -112,6 +115,8 @@ def test_options_of_the_command_take_the_place_of_the_recipes(source: Path, outp
         "format": "png",
         "quality": 50,
         "background": "#ffffff",
+        "enlarge": False,
+        "subsampling": "4:2:0",
     }
 
 
@@ -138,7 +143,8 @@ def test_an_unknown_recipe_lists_the_known(source: Path, output: Path) -> None:
 
     assert text == (
         'no recipe has the name "imagenett"\n  where: RECIPE\n'
-        '  fix: did you mean "imagenette"? known: imagenette, imagewoof, shapes; --recipes FILE adds your own'
+        '  fix: did you mean "imagenette"? known: all, imagenette, imagewang, imagewoof, shapes; '
+        "--recipes FILE adds your own"
     )
 
 
@@ -232,6 +238,7 @@ def test_a_link_to_a_folder_or_out_of_the_source_is_never_followed(source: Path,
     assert report.outcomes.excluded == {"symlink": 2}
 
 
+@pytest.mark.slow
 def test_the_same_source_gives_the_same_bytes_for_any_number_of_workers_and_any_order(
     source: Path, tmp_path: Path
 ) -> None:
@@ -256,7 +263,7 @@ def hash_of(text: str) -> int:
 def test_a_decoder_that_dies_costs_one_file_and_leaves_no_half_of_it(
     source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagekit.subset.build.BuildImage", CrashOnOne)
+    monkeypatch.setattr("imagekit.subset.order.BuildImage", CrashOnOne)
     plant(source, {"train/n01/crash.JPEG": picture()})
 
     report = build(source, output, n_workers=2)
@@ -277,11 +284,18 @@ def test_a_decoder_that_dies_costs_one_file_and_leaves_no_half_of_it(
 
 @in_process
 def test_progress_counts_to_the_number_of_images(source: Path, output: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    """And tells the bytes of sources read so far, and how many images could not be used."""
+    plant(source, {"train/n01/cut.JPEG": b""})
+    seen: list[tuple[int, int, int, int]] = []
 
-    build(source, output, progress=lambda done, total: seen.append((done, total)))
+    def note(done: int, total: int, *, n_bytes: int, n_bad: int) -> None:
+        seen.append((done, total, n_bytes, n_bad))
 
-    assert seen == [(i, 6) for i in range(1, 7)]
+    build(source, output, progress=note)
+
+    n_bytes = [0, *accumulate(len(data) for _, data in sorted(two_classes().items()))]
+    read = [n_bytes[1], n_bytes[2], *n_bytes[2:]]  # the empty file stands third
+    assert seen == [(i + 1, 7, read[i], int(i >= 2)) for i in range(7)]
 
 
 def test_a_dry_run_writes_nothing_and_tells_what_it_would(source: Path, output: Path, tmp_path: Path) -> None:
@@ -293,9 +307,13 @@ def test_a_dry_run_writes_nothing_and_tells_what_it_would(source: Path, output: 
     assert not output.exists()
     assert report.state == "planned"
     assert report.outcomes.selected == 6
-    assert report.summary() == (
+    assert report.estimate_s is not None
+    assert replace(report, estimate_s=3.0).summary() == (
         "recipe tiny, size full: 2 classes, train 4, valid 2\n"
         "found 6 = selected 6 + excluded by rule 0 + quarantined 0 + not an image 0\n"
+        "to make:\n"
+        "  new 6 (0.0 MB): train/n01/0.JPEG, train/n01/1.JPEG, train/n02/0.JPEG, ...\n"
+        "about 3.0 s of work\n"
         f"would write 6 images to {output}; nothing was written"
     )
     assert report.next_command == f"imagekit make-subset tiny SRC -o {output}"
@@ -313,6 +331,7 @@ def test_the_summary_tells_counts_faults_and_the_next_command(source: Path, outp
         "found 8 = selected 6 + excluded by rule 1 + quarantined 1 + not an image 0",
         "  excluded 1: class-not-in-recipe",
         "  1 file truncated: train/n01/cut.JPEG",
+        "bytes kept: 6 copied",
     ]
     assert lines[-1].startswith(f"built: {output}, 0.0 MB in ")
     assert report.next_command == f"imagekit manifest {output}"
@@ -374,12 +393,14 @@ def test_a_file_that_was_quarantined_is_looked_at_again(source: Path, output: Pa
 
 @in_process
 @pytest.mark.parametrize("name", ["state.parquet", "files.parquet"])
-@pytest.mark.parametrize("damage", ["cut", "another schema"])
+@pytest.mark.parametrize("damage", ["cut", "another schema", "gone"])
 def test_damaged_records_are_no_reason_to_believe_them(source: Path, output: Path, name: str, damage: str) -> None:
     build(source, output)
     path = output / ".imagekit" / name
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-8])
+    elif damage == "gone":
+        path.unlink()
     else:
         pq.write_table(pq.read_table(path).drop_columns("out_name"), path)
 
@@ -424,7 +445,7 @@ def test_the_same_files_at_another_place_are_read_again(source: Path, output: Pa
         ({"options": SubsetOptions(quality=50)}, "another recipe, or other settings of it"),
         (
             {"recipe": recipe(version="2"), "options": HALF},
-            "another recipe, or other settings of it and --size full",
+            "--size full and another recipe, or other settings of it",
         ),
     ],
 )
@@ -597,13 +618,11 @@ def test_an_up_to_date_output_is_judged_by_max_bad_as_well(source: Path, output:
 def test_a_folder_that_cannot_be_listed_is_told_and_is_a_fault(
     source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     from imagekit.files.discover import discover
 
     # root may list every folder, so the fault is put where discovery would have met it
     monkeypatch.setattr(
-        "imagekit.subset.build.discover",
+        "imagekit.subset.sources.discover",
         lambda root: replace(discover(root), unreadable=(("train/n09", "Permission denied"),)),
     )
 

@@ -6,8 +6,9 @@ import pytest
 from subset.trees import picture, plant, recipe, tree, two_classes
 
 from imagekit.errors import OutputError
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
 from imagekit.subset.foreign import refuse_foreign_files
+from imagekit.subset.options import SubsetOptions
 from imagekit.subset.summary import SubsetReport
 
 pytestmark = pytest.mark.usefixtures("in_process")

@@ -10,17 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from subset.trees import picture, pixels
+from subset.trees import picture, pixels, plant
 
 from imagekit.files.hashes import sha256_bytes
+from imagekit.files.read import Reading
 from imagekit.recipes.recipe import ResizeRule
 from imagekit.subset.image import BuildImage
+from imagekit.subset.stamps import ABSENT, number_of
 
 
 def build(folder: Path, data: bytes, *, size_px: int | None = None, **rule: Any) -> tuple[dict[str, Any], bytes | None]:
     """The facts of one image called `in.jpg`, and what was written."""
-    folder.mkdir(exist_ok=True)
-    (folder / "in.jpg").write_bytes(data)
+    plant(folder, {"in.jpg": data})
     task = BuildImage(
         source=str(folder), staging=str(folder), size_px=size_px, rule=ResizeRule(**rule), builder_pid=os.getpid()
     )
@@ -41,9 +42,9 @@ def test_full_keeps_every_byte_and_tells_what_the_image_is(tmp_path: Path) -> No
 
     facts, written = build(tmp_path, data)
 
-    stat = (tmp_path / "in.jpg").stat()
     assert written == data
     assert facts == {
+        "stamp": number_of((tmp_path / "in.jpg").stat()),
         "size_bytes": len(data),
         "sha256": sha256_bytes(data),
         "format_in": "JPEG",
@@ -52,14 +53,16 @@ def test_full_keeps_every_byte_and_tells_what_the_image_is(tmp_path: Path) -> No
         "height_in": 8,
         "exif_orientation": 6,
         "n_frames": 1,
-        "decode_path": "kept",
+        "icc": False,
+        "decode_path": "full",
         "resized": False,
+        "kept": True,
         "out_width": 12,
         "out_height": 8,
         "out_size_bytes": len(data),
         "out_sha256": sha256_bytes(data),
-        "mtime_ns": stat.st_mtime_ns,
-        "inode": stat.st_ino,
+        "link": "copy",
+        "out_stamp": number_of((tmp_path / "out").stat()),
     }
 
 
@@ -87,7 +90,7 @@ def test_an_image_that_needs_no_change_keeps_its_bytes(tmp_path: Path, format: s
     facts, written = build(tmp_path, data, size_px=8, format=format)
 
     assert written == data
-    assert (facts["decode_path"], facts["resized"]) == ("kept", False)
+    assert (facts["decode_path"], facts["resized"], facts["kept"]) == ("full", False, True)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -114,7 +117,7 @@ def test_an_image_that_needs_a_change_is_written_anew_as_plain_rgb(
     facts, written = build(tmp_path, data, size_px=8, **rule)
 
     made = opened(written)
-    assert facts["decode_path"] == "full"
+    assert (facts["decode_path"], facts["kept"]) == ("full", False)
     assert made.mode == "RGB"
     assert dict(made.getexif()) == {}
 
@@ -125,7 +128,7 @@ def test_a_transparent_colour_is_composited_on_the_recipes_background(tmp_path: 
 
     facts, written = build(tmp_path, buffer.getvalue(), size_px=8, format="png", background="#ff8000")
 
-    assert facts["decode_path"] == "full"
+    assert (facts["decode_path"], facts["kept"]) == ("full", False)
     assert opened(written).getpixel((0, 0)) == (255, 128, 0)
 
 
@@ -226,18 +229,33 @@ def test_a_source_that_changes_after_it_was_read_is_looked_at_again_by_a_rerun(
 ) -> None:
     from imagekit.subset import image
 
-    read = image.read_file
+    read = image.read_stamped
 
-    def read_then_touch(path: Path) -> bytes:
-        data = read(path)
+    def read_then_touch(path: Path) -> Reading:
+        reading = read(path)
         os.utime(path, ns=(1, 1))
-        return data
+        return reading
 
-    monkeypatch.setattr(image, "read_file", read_then_touch)
+    monkeypatch.setattr(image, "read_stamped", read_then_touch)
 
     facts, _ = build(tmp_path, picture())
 
-    assert facts["mtime_ns"] != (tmp_path / "in.jpg").stat().st_mtime_ns == 1
+    assert (tmp_path / "in.jpg").stat().st_mtime_ns == 1
+    assert facts["stamp"] != number_of((tmp_path / "in.jpg").stat())
+
+
+def test_a_file_so_young_that_it_may_change_again_unseen_proves_nothing_to_a_rerun(tmp_path: Path) -> None:
+    young, old = plant(tmp_path / "young", {"in.jpg": picture()}), plant(tmp_path / "old", {"in.jpg": picture()})
+    (young / "in.jpg").touch()
+
+    stamps = [
+        BuildImage(source=str(source), staging=None, size_px=None, rule=ResizeRule(), builder_pid=os.getpid())(
+            (b"in.jpg", b"out")
+        )["stamp"]
+        for source in (young, old)
+    ]
+
+    assert stamps == [ABSENT, number_of((old / "in.jpg").stat())]
 
 
 def test_a_worker_whose_builder_is_gone_writes_nothing(tmp_path: Path) -> None:

@@ -1,32 +1,28 @@
 """The plan: what becomes of every name, before any pixel is read."""
 
+import gc
+import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from subset.planning import named, out_names, placed, plan_of, told, verdict_counts
 from subset.trees import ANT, BEE, picture, plant, recipe, two_classes
 
 from imagekit.errors import SourceError, SplitError
-from imagekit.files.discover import discover
+from imagekit.files.discover import Discovery
 from imagekit.recipes.recipe import Recipe
+from imagekit.rules.columns import SourceTable
+from imagekit.rules.outcomes import BadFile
 from imagekit.rules.splitters import hash_splits
-from imagekit.subset.plan import EXTENSIONS, NOT_CHOSEN, OUTSIDE_LAYOUT, SELECTED, Plan, plan_subset
-
-
-def plan_of(root: Path, rule: Recipe, *, out_format: str = "jpeg") -> Plan:
-    return plan_subset(discover(root), rule, out_format=out_format)
-
-
-def named(*names: str) -> dict[str | bytes, bytes]:
-    """Files of no content: a plan looks at names only."""
-    return dict.fromkeys(names, b"")
-
-
-def out_names(plan: Plan) -> list[str]:
-    return [os.fsdecode(chosen.out_name) for chosen in plan.selected]
+from imagekit.subset.choose import choose_by_name
+from imagekit.subset.plan import EXTENSIONS, Job, Place, Plan, place_choice
 
 
 def test_every_image_gets_one_verdict_and_only_the_recipes_classes_are_taken(tmp_path: Path) -> None:
@@ -35,11 +31,10 @@ def test_every_image_gets_one_verdict_and_only_the_recipes_classes_are_taken(tmp
 
     plan = plan_of(source, recipe())
 
-    assert plan.verdicts.tolist().count(SELECTED) == 6
-    assert plan.verdicts.tolist().count(NOT_CHOSEN) == 1
-    assert plan.verdicts.tolist().count(OUTSIDE_LAYOUT) == 4
-    assert {chosen.label for chosen in plan.selected} == {ANT, BEE}
-    assert len(plan.verdicts) == len(plan.names)
+    assert verdict_counts(plan) == {"selected": 6, "class-not-in-recipe": 1, "outside-layout": 4}
+    assert {label for label, _ in placed(plan).values()} == {ANT, BEE}
+    assert len(plan.verdicts) == len(plan.names) == len(plan.place_of)
+    assert np.array_equal(plan.place_of >= 0, plan.verdicts == 0)
 
 
 def test_a_recipe_without_classes_takes_every_class(tmp_path: Path) -> None:
@@ -47,14 +42,14 @@ def test_a_recipe_without_classes_takes_every_class(tmp_path: Path) -> None:
 
     plan = plan_of(source, recipe(classes={}))
 
-    assert {chosen.label for chosen in plan.selected} == {ANT, BEE, "n03"}
+    assert {label for label, _ in placed(plan).values()} == {ANT, BEE, "n03"}
 
 
 def test_the_sources_split_folders_keep_their_names_and_get_the_canonical_split(tmp_path: Path) -> None:
     plan = plan_of(plant(tmp_path, two_classes()), recipe())
 
     assert {name.split("/")[0] for name in out_names(plan)} == {"train", "val"}
-    assert {chosen.split for chosen in plan.selected} == {"train", "valid"}
+    assert {split for _, split in placed(plan).values()} == {"train", "valid"}
 
 
 def test_a_hash_split_of_class_folders_makes_train_and_valid_folders(tmp_path: Path) -> None:
@@ -81,8 +76,53 @@ def test_a_hash_split_does_not_move_a_file_when_others_come(tmp_path: Path) -> N
 def test_no_split_means_class_folders_only(tmp_path: Path) -> None:
     plan = plan_of(plant(tmp_path, named("n01/a.jpg", "n02/b.jpg")), recipe(layout="class", split="none"))
 
+    assert placed(plan) == {"n01/a.jpg": ("n01", None), "n02/b.jpg": ("n02", None)}
+
+
+def test_without_a_split_the_split_folders_of_the_source_become_one(tmp_path: Path) -> None:
+    source = plant(tmp_path, named("train/n01/a.jpg", "val/n01/a.jpg", "val/n02/b.jpg"))
+
+    plan = plan_of(source, recipe(split="none"))
+
     assert out_names(plan) == ["n01/a.jpg", "n02/b.jpg"]
-    assert [chosen.split for chosen in plan.selected] == [None, None]
+    assert told(plan) == [
+        ("val/n01/a.jpg", "path-collision", "would overwrite train/n01/a.jpg on a file system that folds case")
+    ]
+
+
+def test_a_deep_tree_comes_out_flat_below_its_class_and_names_can_carry_the_folders(tmp_path: Path) -> None:
+    source = plant(tmp_path, named("train/n01/x/0.jpg", "train/n01/y/0.jpg", "train/n02/0.jpg", "val/n01/x/0.jpg"))
+    rule: dict[str, Any] = {"layout": "split/tree", "label": "folder:2"}
+
+    by_file, by_path = plan_of(source, recipe(**rule)), plan_of(source, recipe(**rule, names="path"))
+
+    assert out_names(by_file) == ["train/n01/0.jpg", "train/n02/0.jpg", "val/n01/0.jpg"]
+    assert [reason for _, reason, _ in told(by_file)] == ["path-collision"]
+    assert out_names(by_path) == [
+        "train/n01/train__n01__x__0.jpg",
+        "train/n01/train__n01__y__0.jpg",
+        "train/n02/train__n02__0.jpg",
+        "val/n01/val__n01__x__0.jpg",
+    ]
+    assert told(by_path) == []
+
+
+def test_an_image_without_a_label_in_the_test_folder_stays_where_it_lies(tmp_path: Path) -> None:
+    names = ["test/0.jpg", "test/deep/er/1.jpg", "train/0.jpg", "train/n01/0.jpg", "val/n01/0.jpg"]
+    source = plant(tmp_path, named(*names))
+
+    plan = plan_of(source, recipe(layout="split/tree", label={"train": "folder:2", "val": "folder:2"}, classes={}))
+
+    assert placed(plan) == {
+        "test/0.jpg": (None, "test"),
+        "test/deep/er/1.jpg": (None, "test"),
+        "train/n01/0.jpg": ("n01", "train"),
+        "val/n01/0.jpg": ("n01", "valid"),
+    }
+    assert verdict_counts(plan) == {"selected": 4, "no-label": 1}
+
+
+# names
 
 
 @pytest.mark.parametrize(
@@ -127,9 +167,7 @@ def test_two_files_that_would_become_one_are_a_path_collision(
     plan = plan_of(source, recipe(), out_format=out_format)
 
     assert kept in out_names(plan)
-    assert [(bad.file_name, bad.reason, bad.detail) for bad in plan.bad_files] == [
-        (lost, "path-collision", f"would overwrite {kept} on a file system that folds case")
-    ]
+    assert told(plan) == [(lost, "path-collision", f"would overwrite {kept} on a file system that folds case")]
 
 
 def test_the_same_two_files_do_not_collide_when_their_extensions_stay(tmp_path: Path) -> None:
@@ -137,7 +175,7 @@ def test_the_same_two_files_do_not_collide_when_their_extensions_stay(tmp_path: 
 
     plan = plan_of(source, recipe(), out_format="keep")
 
-    assert plan.bad_files == ()
+    assert plan.bad == {}
     assert {"train/n01/x.jpg", "train/n01/x.png"} <= set(out_names(plan))
 
 
@@ -147,11 +185,70 @@ def test_a_name_of_255_bytes_whose_extension_grows_is_too_long(tmp_path: Path) -
 
     grown, kept = plan_of(source, recipe(), out_format="webp"), plan_of(source, recipe(), out_format="jpeg")
 
-    assert [(bad.file_name, bad.reason, bad.detail) for bad in grown.bad_files] == [
+    assert told(grown) == [
         (long, "path-too-long", "the name is longer than 255 bytes once it ends in the output's extension")
     ]
-    assert kept.bad_files == ()
+    assert kept.bad == {}
     assert "train/n01/" + "x" * 251 + ".jpg" in out_names(kept)
+
+
+def test_a_refused_row_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> None:
+    """A name that is too long goes to no place, so an equal one is told to be too long as well, not to clash."""
+    stem = "y" * 251
+    source = plant(tmp_path, two_classes() | named(f"train/n01/{stem}.gif", f"train/n01/{stem}.png"))
+
+    plan = plan_of(source, recipe(), out_format="webp")
+
+    assert [reason for _, reason, _ in told(plan)] == ["path-too-long", "path-too-long"]
+
+
+@pytest.mark.parametrize("label", ["../x", "a/b", ".hidden", "..", "/abs", "x\0y"])
+def test_a_label_that_cannot_be_a_folder_puts_its_images_into_quarantine_and_makes_no_place(label: str) -> None:
+    plan = plan_of_labels({b"1.jpg": label, b"2.jpg": "cat"})
+
+    shown = label.replace("\0", r"\x00")
+    assert told(plan) == [("1.jpg", "path-escape", f'the label "{shown}" cannot be the name of a folder')]
+    assert placed(plan) == {"cat/2.jpg": ("cat", None)}
+    assert plan.places == (Place(b"cat", "cat", None),)
+
+
+def test_a_label_longer_than_a_folders_name_can_be_is_too_long() -> None:
+    plan = plan_of_labels({b"1.jpg": "x" * 256, b"2.jpg": "x" * 255})
+
+    assert told(plan) == [("1.jpg", "path-too-long", "its label is longer than 255 bytes")]
+    assert [place.folder for place in plan.places] == [b"x" * 255]
+
+
+def test_a_label_of_any_other_text_is_a_folder_and_shown_escaped() -> None:
+    plan = plan_of_labels({b"1.jpg": "two words", b"2.jpg": "new\nline", b"3.jpg": "caf\u00e9", b"4.jpg": "=cmd"})
+
+    assert [place.folder for place in plan.places] == [b"two words", b"new\nline", "caf\u00e9".encode(), b"=cmd"]
+    assert [place.label for place in plan.places] == ["two words", r"new\nline", "caf\u00e9", "=cmd"]
+    assert plan.bad == {}
+
+
+def plan_of_labels(labels: dict[bytes, str]) -> Plan:
+    """A plan of images in the root whose labels come from a table."""
+    names = discovery_of(sorted(labels))
+    columns = {"path": [name.decode() for name in labels], "label": [*labels.values()]}
+    tables = {"labels.parquet": SourceTable(data=pa.table(columns), has_header=False, base="")}
+    rule = Recipe(name="tiny", layout="list", label="table:labels.parquet", split="none")
+    choice = choose_by_name(names.names, rule, tables=tables, root="source")
+    return place_choice(names, choice, rule, out_format="bytes")
+
+
+def discovery_of(names: list[bytes]) -> Discovery:
+    return Discovery(
+        root=Path("source"),
+        names=pa.array(names, pa.large_binary()),
+        others=pa.array([], pa.large_binary()),
+        other_kinds=pa.array([], pa.string()).dictionary_encode(),
+        unreadable=(),
+        n_hidden=0,
+    )
+
+
+# errors
 
 
 def test_a_missing_class_is_named_with_its_title(tmp_path: Path) -> None:
@@ -165,14 +262,19 @@ def test_a_missing_class_is_named_with_its_title(tmp_path: Path) -> None:
         f"  where: {source}\n"
         '  fix: the source is another data set or incomplete; did you mean "n03"? known: n01, n03'
     )
-    assert len(plan_of(source, recipe(classes={ANT: "ant"})).selected) == 2
+    assert len(plan_of(source, recipe(classes={ANT: "ant"})).rows()) == 2
 
 
 @pytest.mark.parametrize(
     ("layout", "split", "file", "fix"),
     [
         ("split/class", "folders", "n01/0.jpg", "point at the folder that holds train/ and val/"),
-        ("class", "none", "train/n01/0.jpg", "point at the folder that holds the class folders"),
+        (
+            "class",
+            "none",
+            "train/n01/0.jpg",
+            "point at the folder that holds the class folders, or give the recipe another layout",
+        ),
     ],
 )
 def test_another_layout_than_the_recipes_says_where_to_point(
@@ -203,7 +305,10 @@ def test_a_source_without_valid_images_says_which_recipe_wants_them(tmp_path: Pa
         '  where: recipe tiny: split = "folders"\n'
         "  fix: complete the source, or give another split in a recipe of your own (--recipes FILE)"
     )
-    assert len(plan_of(source, recipe(split="none")).selected) == 2
+    assert len(plan_of(source, recipe(split="none")).rows()) == 2
+
+
+# the rest of a plan
 
 
 def test_links_and_other_files_are_part_of_the_plan(tmp_path: Path) -> None:
@@ -212,7 +317,8 @@ def test_links_and_other_files_are_part_of_the_plan(tmp_path: Path) -> None:
 
     plan = plan_of(source, recipe())
 
-    assert plan.others == ((b"notes.txt", "not-image"), (b"train/n01/link.jpg", "symlink"))
+    assert plan.others.to_pylist() == [b"notes.txt", b"train/n01/link.jpg"]
+    assert plan.other_kinds.to_pylist() == ["not-image", "symlink"]
 
 
 def test_equal_sources_have_equal_digests_and_another_file_changes_it(tmp_path: Path) -> None:
@@ -223,32 +329,36 @@ def test_equal_sources_have_equal_digests_and_another_file_changes_it(tmp_path: 
     assert one.digest() == same.digest() != more.digest()
 
 
-FILE_NAMES = st.lists(
-    st.tuples(
-        st.sampled_from(["train", "val", "junk", "train/n01"]),
-        st.sampled_from(["n01", "n02", "n03"]),
-        st.sampled_from(["a", "A", "b", "é"]),
-        st.sampled_from([".jpg", ".JPG", ".png", ".gif"]),
-    ),
-    max_size=12,
-)
+def test_a_digest_tells_kinds_verdicts_labels_problems_and_formats_apart() -> None:
+    names = discovery_of([b"n01/1.jpg", b"n02/2.jpg"])
+    rule = Recipe(name="tiny", layout="class", label="parent", split="none")
+    choice = choose_by_name(names.names, rule, tables={}, root="source")
+    plan = place_choice(names, choice, rule, out_format="bytes")
+    gone = (BadFile(file_name="x.jpg", reason="vanished", detail="listed"),)
+    others = {"others": pa.array([b"a"], pa.large_binary())}
+
+    variants = [
+        plan,
+        place_choice(names, choice, rule, out_format="jpeg"),
+        place_choice(names, choice, Recipe(name="tiny", names="path"), out_format="bytes"),
+        place_choice(names, choice, rule, out_format="bytes", bad={0: gone[0]}),
+        *(
+            Plan(**{**fields_of(plan), **change})
+            for change in (
+                {"problems": gone},
+                {"places": (plan.places[0], Place(b"n02", "n03", None))},
+                others | {"other_kinds": pa.array(["symlink"]).dictionary_encode()},
+                others | {"other_kinds": pa.array(["not-image"]).dictionary_encode()},
+            )
+        ),
+    ]
+
+    assert len({variant.digest() for variant in variants}) == len(variants)
+    assert plan.digest() == place_choice(names, choice, rule, out_format="bytes").digest()
 
 
-@settings(deadline=None, max_examples=60)
-@given(parts=FILE_NAMES, out_format=st.sampled_from(["bytes", "keep", "jpeg", "png", "webp"]))
-def test_every_name_is_placed_or_told_and_no_two_places_are_the_same(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, ...]], out_format: str
-) -> None:
-    names = {f"{top}/{label}/{stem}{extension}": b"" for top, label, stem, extension in parts}
-    files: dict[Any, bytes] = two_classes() | names
-    source = plant(tmp_path_factory.mktemp("source"), files)
-
-    plan = plan_of(source, recipe(), out_format=out_format)
-
-    assert len(plan.selected) + len(plan.bad_files) == plan.verdicts.tolist().count(SELECTED)
-    assert len(plan.names) == len(files)
-    folded = [name.casefold() for name in out_names(plan)]
-    assert len(set(folded)) == len(folded)
+def fields_of(plan: Plan) -> dict[str, Any]:
+    return {name: getattr(plan, name) for name in plan.__slots__}
 
 
 def test_content_does_not_count_in_a_plan(tmp_path: Path) -> None:
@@ -260,3 +370,83 @@ def test_content_does_not_count_in_a_plan(tmp_path: Path) -> None:
     )
 
     assert empty.digest() == real.digest()
+
+
+def test_jobs_of_some_rows_are_those_rows_in_their_order(tmp_path: Path) -> None:
+    plan = plan_of(plant(tmp_path, two_classes()), recipe())
+    everything = list(plan.jobs())
+
+    assert list(plan.jobs(plan.rows()[[4, 1]])) == [everything[4], everything[1]]
+    assert everything[0] == Job(0, b"train/n01/0.JPEG", b"train/n01/0.JPEG")
+
+
+FILE_NAMES = st.lists(
+    st.tuples(
+        st.sampled_from(["train", "val", "junk", "train/n01"]),
+        st.sampled_from(["n01", "n02", "n03"]),
+        st.sampled_from(["a", "A", "b", "\u00e9", "e\u0301"]),
+        st.sampled_from([".jpg", ".JPG", ".png", ".gif"]),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    parts=FILE_NAMES,
+    out_format=st.sampled_from(["bytes", "keep", "jpeg", "png", "webp"]),
+    layout=st.sampled_from(["split/class", "split/tree"]),
+    names_from=st.sampled_from(["file", "path"]),
+)
+def test_every_name_is_placed_or_told_and_no_two_places_are_the_same(
+    parts: list[tuple[str, ...]], out_format: str, layout: str, names_from: str
+) -> None:
+    found = {os.fsencode(name) for name in two_classes()}
+    found |= {f"{top}/{label}/{stem}{extension}".encode() for top, label, stem, extension in parts}
+    rule = recipe(layout=layout, label="folder:2", names=names_from)
+    names = discovery_of(sorted(found))
+
+    plan = place_choice(names, choose_by_name(names.names, rule, tables={}, root="source"), rule, out_format=out_format)
+
+    counts = verdict_counts(plan)
+    assert sum(counts.values()) == len(found)
+    assert counts["selected"] == len(plan.rows()) == len(out_names(plan))
+    assert counts.get("quarantined", 0) == len(plan.bad)
+    folded = [name.casefold() for name in out_names(plan)]
+    assert len(set(folded)) == len(folded)
+    assert {name.split("/")[1] for name in out_names(plan)} <= {ANT, BEE}
+
+
+def test_a_plan_keeps_no_python_object_a_row() -> None:
+    n_names = 200_000
+    raw = [f"{'val' if i % 4 == 0 else 'train'}/n{i % 100:03}/{i:07}.JPEG".encode() for i in range(n_names)]
+    names = discovery_of(sorted(raw))
+    del raw
+    rule = Recipe(name="big", layout="split/class", label="parent", split="folders")
+    gc.collect()
+    n_before = sys.getallocatedblocks()  # bytes and texts are objects, too, and no business of the collector
+
+    choice = choose_by_name(names.names, rule, tables={}, root="source")
+    plan = place_choice(names, choice, rule, out_format="jpeg")
+
+    gc.collect()
+    assert len(plan.rows()) == n_names
+    assert sys.getallocatedblocks() - n_before < 20_000  # 200 places, and what is loaded at the first call
+    columns = (plan.verdicts, plan.place_of, choice.label_codes, choice.split_codes, choice.parts)
+    assert sum(column.nbytes for column in columns) < 20 * n_names
+
+
+def test_the_name_of_an_anonymous_image_is_a_hash_of_the_recipe_and_its_path() -> None:
+    names = pa.array([b"train/n01/a.JPEG"], pa.large_binary())
+    plan = Plan(
+        names=names,
+        verdicts=np.zeros(1, np.int8),
+        places=(Place(b"unsup", None, "unsup", is_anonymous=True),),
+        place_of=np.zeros(1, np.int32),
+        out_format="bytes",
+        salt="wang",
+    )
+
+    digest = hashlib.sha256(b"wang\0train/n01/a.JPEG").hexdigest()
+    assert out_names(plan) == [f"unsup/{digest[:24]}.JPEG"]
+    assert plan.is_anonymous(plan.rows()).tolist() == [True]

@@ -12,10 +12,12 @@ from subset.trees import picture, plant, recipe, two_classes
 
 from imagekit.errors import OutputError
 from imagekit.files.hashes import sha256_file
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
+from imagekit.subset.options import SubsetOptions, options_of
 from imagekit.subset.receipt import STATE_SCHEMA, Receipt, read_receipt, write_receipt
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "subset-receipt-v1.json"
+EARLY = GOLDEN.with_name("subset-receipt-v1-early.json")  # before links, checks and tables: fewer keys, same version
 RECEIPT = Path(".imagekit") / "receipt.json"
 
 
@@ -28,7 +30,7 @@ def output(tmp_path: Path, in_process: None) -> Path:
 
 def masked(content: dict[str, Any]) -> dict[str, Any]:
     """Without what depends on the versions installed: their names, and the digest of a file that Arrow wrote."""
-    assert content["versions"] == {name: version(name) for name in ("imagekit", "pillow", "pyarrow")}
+    assert content["versions"] == {name: version(name) for name in ("imagekit", "pillow", "pyarrow", "torch")}
     assert len(content["files_sha256"]) == 64
     return content | {"versions": "masked", "files_sha256": "masked"}
 
@@ -49,8 +51,20 @@ def test_the_golden_receipt_is_read_by_todays_reader(tmp_path: Path) -> None:
     receipt = read_receipt(tmp_path)
 
     assert receipt.recipe_sha256 == recipe().sha256()
-    assert receipt.options == {"size": 4}
+    assert receipt.options == {"size": 4, "link": None, "check": "decode"}
     assert receipt.counts["found"] == 8
+
+
+def test_a_receipt_of_an_early_version_is_read_and_its_options_have_their_defaults(tmp_path: Path) -> None:
+    (tmp_path / ".imagekit").mkdir()
+    (tmp_path / RECEIPT).write_text(EARLY.read_text())
+
+    receipt = read_receipt(tmp_path)
+
+    assert receipt.options == {"size": 4}
+    assert options_of(receipt.options) == {"size": 4, "link": None, "check": "decode"}
+    assert receipt.counts["found"] == 8
+    assert (receipt.unlabelled_sha256, receipt.read_as) == (None, {})
 
 
 def test_the_receipt_carries_the_digest_of_the_file_table(output: Path) -> None:
@@ -66,8 +80,11 @@ def test_the_rerun_cache_has_its_columns_and_the_plans_digest(output: Path) -> N
     table = pq.read_table(output / ".imagekit/state.parquet")
 
     assert table.schema.equals(STATE_SCHEMA)
-    assert list(table.schema.metadata) == [b"plan"]
-    assert table.num_rows == 7
+    assert list(table.schema.metadata) == [b"plan", b"files", b"quarantine", b"seconds_per_image"]
+    assert table.num_rows == 8
+    assert table["name"].to_pylist() == [
+        name.encode() for name in pq.read_table(output / ".imagekit/files.parquet")["file_name"].to_pylist()
+    ]
 
 
 def test_a_receipt_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 from subset.trees import picture, plant, recipe, tree, two_classes
 
 from imagekit.files.atomic import staging_folder
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
 from imagekit.subset.journal import NAME
+from imagekit.subset.options import SubsetOptions
 
 HALF = SubsetOptions(size=4)
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -20,8 +21,8 @@ def source(tmp_path: Path) -> Path:
     return plant(tmp_path / "source", two_classes() | more)
 
 
-def stop_after(n_images: int) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
+def stop_after(n_images: int) -> Callable[..., None]:
+    def progress(done: int, total: int, *, n_bytes: int, n_bad: int) -> None:
         if done == n_images:
             raise KeyboardInterrupt
 
@@ -50,7 +51,9 @@ def test_progress_counts_what_was_finished_before(source: Path, tmp_path: Path) 
     interrupted(source, tmp_path / "out")
     seen: list[tuple[int, int]] = []
 
-    make_subset(recipe(), source, output=tmp_path / "out", options=HALF, progress=lambda *done: seen.append(done))
+    make_subset(
+        recipe(), source, output=tmp_path / "out", options=HALF, progress=lambda *done, **more: seen.append(done)
+    )
 
     assert seen[0] == (8, 16)
     assert seen[-1] == (16, 16)

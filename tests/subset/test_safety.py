@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from files import faults
-from subset.trees import inline, picture, plant, recipe, tree, two_classes
+from subset.trees import InlineWorkers, picture, plant, recipe, tree, two_classes
 
 from imagekit.errors import DiskFullError, LockedError
 from imagekit.files import seam
 from imagekit.files.lock import output_lock
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
+from imagekit.subset.options import SubsetOptions
 from imagekit.subset.summary import SubsetReport
 
 TESTS = Path(__file__).parent.parent
@@ -59,9 +60,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from subset.trees import recipe
-from imagekit.subset.build import SubsetOptions, make_subset
+from imagekit.subset.build import make_subset
+from imagekit.subset.options import SubsetOptions
 
-def kill(done, total):
+def kill(done, total, **more):
     if done == 17:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -70,6 +72,7 @@ make_subset(recipe(), Path(sys.argv[1]), output=Path(sys.argv[2]), n_workers=2, 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("had_output", [False, True])
 def test_a_builder_killed_among_its_images_leaves_no_output_or_the_old_one_and_the_next_run_succeeds(
     source: Path, output: Path, tmp_path: Path, had_output: bool
@@ -199,7 +202,7 @@ def test_ctrl_c_leaves_nothing_half(source: Path, output: Path, had_output: bool
         build(source, output)
     before = tree(output)
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(done: int, total: int, *, n_bytes: int, n_bad: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
@@ -217,7 +220,7 @@ def test_what_a_kill_left_aside_does_not_get_into_the_next_build(
     source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(output.parent / ".out.imagekit-staging", {"train/n01/stale.JPEG": b"stale"})
-    monkeypatch.setattr("imagekit.subset.build.collect_facts", inline)
+    monkeypatch.setattr("imagekit.subset.build.Workers", InlineWorkers)
 
     build(source, output)
 

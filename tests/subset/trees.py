@@ -4,13 +4,14 @@ import io
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from imagekit.engine.pool import Done
 from imagekit.files.names import to_path
 from imagekit.recipes.recipe import Recipe, ResizeRule
 from imagekit.subset.image import BuildImage
@@ -81,17 +82,24 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def inline(task: Any, items: Any, **options: Any) -> list[dict[str, Any]]:
+class InlineWorkers:
     """What the engine does, in this process: nothing to start, and faults in this process reach the task."""
-    progress, keep = options.get("progress"), options.get("keep")
-    facts = []
-    for n_done, item in enumerate(items, start=1):
-        facts.append(task(item))
-        if keep:
-            keep(n_done - 1, facts[-1])
-        if progress:
-            progress(n_done, len(items))
-    return facts
+
+    def __init__(self, task: Any, **options: Any) -> None:
+        self.task = task
+
+    def __enter__(self) -> "InlineWorkers":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def run(self, items: Iterable[Any]) -> Iterator[Done]:
+        for index, item in enumerate(items):
+            yield Done(index, self.task(item))
 
 
 class CrashOnOne(BuildImage):
@@ -100,6 +108,7 @@ class CrashOnOne(BuildImage):
     def __call__(self, item: tuple[bytes, bytes]) -> dict[str, Any]:
         name, out_name = item
         if name.endswith(b"crash.JPEG"):
+            assert self.staging is not None
             to_path(Path(self.staging), out_name).write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(item)
+        return BuildImage.__call__(self, item)

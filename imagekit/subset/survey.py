@@ -1,0 +1,124 @@
+"""Ask what only content can tell, before a picture is made: size, aspect, format, checksum; then the cap a class.
+
+Only a recipe with such rules needs it: the candidates' headers are read in worker processes. What a rerun knows of a
+file that has not changed is not read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from imagekit.engine.pool import Done, Failed
+from imagekit.files.discover import Discovery
+from imagekit.files.names import display_name
+from imagekit.recipes.recipe import Recipe
+from imagekit.rules.choosing import (
+    CONTENT_RULES,
+    ContentRule,
+    cap_groups,
+    content_verdicts,
+    match_paths,
+    path_hashes,
+    sha256_entries,
+)
+from imagekit.rules.outcomes import BadFile
+from imagekit.subset.choose import OVER_CAP, RULES, Choice
+from imagekit.subset.facts import FactTable
+
+Ints = npt.NDArray[np.int64]
+RunItems = Callable[[Iterator[bytes]], Iterator[Done | Failed]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What was found out about candidates: facts of `rows` (by position), and the rows that cannot be used."""
+
+    rows: Ints
+    facts: FactTable
+    bad: dict[int, BadFile]
+
+
+def no_survey() -> Survey:
+    """What a recipe without rules about content finds out."""
+    return Survey(rows=np.zeros(0, np.int64), facts=FactTable(0), bad={})
+
+
+def survey(
+    discovery: Discovery,
+    choice: Choice,
+    recipe: Recipe,
+    *,
+    facts: FactTable,
+    run_items: RunItems,
+) -> Survey:
+    """Examine the rows that are taken so far and exclude those that a rule about content leaves out.
+
+    facts: by position among those rows; what is done in it still holds, from an earlier build, and is not read again.
+    """
+    rows = choice.taken()
+    new = np.flatnonzero(~facts.is_done)
+    names = (discovery.names[row].as_py() for row in rows[new].tolist())
+    for result in run_items(names):
+        failed = {"reason": result.reason, "detail": result.detail} if isinstance(result, Failed) else result.value
+        facts.put(int(new[result.index]), failed)
+    _exclude_by_content(discovery.names, choice, recipe, rows, facts)
+    return Survey(rows=rows, facts=facts, bad=_bad_rows(discovery, rows, facts))
+
+
+def cap_classes(names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe, *, bad: dict[int, BadFile]) -> None:
+    """Keep at most `choose.per_class` usable images of a class in each split."""
+    limit = recipe.choose.per_class
+    if limit is None:
+        return
+    rows = choice.taken()
+    rows = rows[~np.isin(rows, list(bad))]
+    hashes = path_hashes(names.take(pa.array(rows)), seed=recipe.choose.seed)
+    n_splits = len(choice.splits) + 1
+    groups = choice.label_codes[rows] * n_splits + choice.split_codes[rows] + 1
+    choice.verdicts[rows[~cap_groups(hashes, groups.astype(np.int32), limit)]] = OVER_CAP
+
+
+def _exclude_by_content(
+    names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe, rows: Ints, facts: FactTable
+) -> None:
+    good = np.flatnonzero(facts.is_good)
+    rule = recipe.choose
+    included = match_paths(names.take(pa.array(rows[good])), rule.include).mask if rule.include else None
+    codes, words = facts.words("format_in")
+    # a MPO file is a JPEG with more pictures behind the first
+    formats = [{"MPO": "jpeg"}.get(word, word.lower()) for word in words]
+    verdicts = content_verdicts(
+        widths=facts.numbers("width_in")[good],
+        heights=facts.numbers("height_in")[good],
+        formats=pa.array([formats[code] for code in codes[good].tolist()], pa.string()),
+        sha256s=facts.to_arrow("sha256", good),
+        rule=ContentRule(
+            min_side=rule.min_side,
+            max_aspect=rule.max_aspect,
+            formats=rule.formats,
+            deny=sha256_entries(rule.deny),
+            include=sha256_entries(rule.include),
+        ),
+        included=included,
+    )
+    to_rule = np.array([RULES.index(word) if word in RULES else 0 for word in CONTENT_RULES], np.int8)
+    choice.verdicts[rows[good]] = to_rule[verdicts]
+
+
+def _bad_rows(discovery: Discovery, rows: Ints, facts: FactTable) -> dict[int, BadFile]:
+    found = {}
+    for i in np.flatnonzero(facts.is_bad).tolist():
+        said = facts.get(i)
+        found[int(rows[i])] = BadFile(
+            file_name=display_name(discovery.names[int(rows[i])].as_py()),
+            reason=said["reason"],
+            detail=said["detail"],
+            size_bytes=said.get("size_bytes"),
+            sha256=said["sha256"].hex() if "sha256" in said else None,
+        )
+    return found

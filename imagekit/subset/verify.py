@@ -1,0 +1,182 @@
+"""Read every byte of a subset again and compare it with what its records say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagekit.environment import count_cores
+from imagekit.errors import ImageError
+from imagekit.files.hashes import sha256_file
+from imagekit.files.names import raw_name, to_path
+from imagekit.rules.outcomes import counted
+from imagekit.subset.foreign import foreign_files
+from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, UNLABELLED
+from imagekit.subset.receipt import Receipt, read_receipt
+
+BATCH_ROWS = 16_384
+SHOWN_PER_KIND = 3
+
+Progress = Callable[[int, int], object]  # files checked, files in all
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is not as the records say. kind: missing, altered, unreadable, extra or records."""
+
+    kind: str
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyReport:
+    """The outcome of a check: how much was read, and every fault."""
+
+    subset: Path
+    n_files: int
+    n_bytes: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is as it was written, else 3."""
+        return 3 if self.faults else 0
+
+    @property
+    def next_command(self) -> str | None:
+        """Nothing: a subset that is whole needs nothing, and one with faults another look at the disk."""
+        return None
+
+    def summary(self) -> str:
+        """The report as text."""
+        read = f"{self.subset}: {self.n_files:,} images, {self.n_bytes / 1e6:,.1f} MB read"
+        if not self.faults:
+            return f"{read}; every byte is as it was written, and every file found has its outcome"
+        lines = [read]
+        for kind, n in counted(fault.kind for fault in self.faults).items():
+            of_kind = [fault for fault in self.faults if fault.kind == kind]
+            shown = "; ".join(f"{fault.name}: {fault.detail}" for fault in of_kind[:SHOWN_PER_KIND])
+            lines.append(f"  {n:,} {kind}: {shown}{'; ...' * (n > SHOWN_PER_KIND)}")
+        return "\n".join([*lines, "the same make-subset command makes what is missing or altered again"])
+
+    def to_dict(self) -> dict[str, object]:
+        """The same facts as plain types."""
+        faults = [{"kind": fault.kind, "name": fault.name, "detail": fault.detail} for fault in self.faults]
+        return {"subset": str(self.subset), "n_files": self.n_files, "n_bytes": self.n_bytes, "faults": faults}
+
+
+def verify_subset(
+    subset: Path | str, *, n_workers: int | None = None, progress: Progress | None = None
+) -> VerifyReport:
+    """Re-read every image of a subset and its records.
+
+    Checked: the digests of the tables against the receipt; the law that every file found has one outcome; size and
+    sha256 of each image; that nothing lies there that is not listed. Nothing is changed.
+    Raises OutputError where the folder is no subset or its receipt cannot be read.
+    """
+    subset = Path(subset)
+    receipt = read_receipt(subset)
+    faults = list(_check_records(subset, receipt))
+    n_files = n_bytes = 0
+    total = sum(receipt.counts.get("written", {}).values())
+    with ThreadPoolExecutor(n_workers or count_cores()) as pool:  # hashing lets go of the interpreter
+        for batch in _written(subset):
+            for fault, size in pool.map(lambda row: _check_file(subset, row), batch):
+                n_files, n_bytes = n_files + 1, n_bytes + size
+                faults += [fault] if fault else []
+            if progress:
+                progress(n_files, max(total, n_files))
+    if n_files != total:
+        detail = f"the receipt counts {total:,} images, the tables list {n_files:,}"
+        faults.append(Fault("records", "receipt.json", detail))
+    faults += [Fault("extra", name, "make-subset did not write it") for name in _extra(subset)]
+    return VerifyReport(subset=subset, n_files=n_files, n_bytes=n_bytes, faults=tuple(faults))
+
+
+def _check_records(subset: Path, receipt: Receipt) -> Iterator[Fault]:
+    folder = subset / FOLDER
+    for name, digest in ((FILES, receipt.files_sha256), (UNLABELLED, receipt.unlabelled_sha256)):
+        if digest is None:
+            continue
+        try:
+            if sha256_file(folder / name).hex() != digest:
+                yield Fault("records", name, "its sha256 is not the one in the receipt")
+        except ImageError as error:
+            yield Fault("records", name, error.detail)
+    try:
+        yield from _check_law(folder, receipt)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        yield Fault("records", FILES, f"it cannot be read: {error}")
+
+
+def _check_law(folder: Path, receipt: Receipt) -> Iterator[Fault]:
+    """Every file found has one outcome, and every one in quarantine its line."""
+    outcomes: dict[str, int] = {}
+    quarantined: set[str] = set()
+    for batch in pq.ParquetFile(folder / FILES).iter_batches(BATCH_ROWS, columns=["file_name", "outcome"]):
+        kinds = batch["outcome"].cast(pa.string())
+        for kind, n in counted(kinds.to_pylist()).items():
+            outcomes[kind] = outcomes.get(kind, 0) + n
+        quarantined |= set(batch["file_name"].filter(pa.compute.equal(kinds, "quarantined")).to_pylist())
+    counts = receipt.counts
+    told = {
+        "selected": counts["selected"],
+        "excluded": sum(counts["excluded"].values()),
+        "quarantined": sum(counts["quarantined"].values()),
+        "not-image": counts["not_image"],
+    }
+    for kind, n in told.items():
+        if outcomes.get(kind, 0) != n:
+            yield Fault("records", FILES, f"it has {outcomes.get(kind, 0):,} rows {kind}, the receipt counts {n:,}")
+    if counts["found"] != sum(told.values()):
+        yield Fault("records", "receipt.json", f"found {counts['found']:,} is not the sum of the outcomes")
+    with (folder / QUARANTINE).open(encoding="utf-8") as lines:
+        listed = {json.loads(line)["file_name"] for line in lines}
+    for name in sorted(quarantined - listed):
+        yield Fault("records", QUARANTINE, f"it has no line for {name}")
+
+
+def _written(subset: Path) -> Iterator[list[dict[str, Any]]]:
+    """Name, size and sha256 of every image that was written, in batches."""
+    for name in (FILES, UNLABELLED):
+        path = subset / FOLDER / name
+        if not path.exists():
+            continue
+        columns = ["out_name", "out_size_bytes", "out_sha256"]
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
+                yield batch.filter(batch["out_name"].is_valid()).to_pylist()
+        except (OSError, pa.ArrowException):
+            return  # told already: the table cannot be read
+
+
+def _check_file(subset: Path, row: dict[str, Any]) -> tuple[Fault | None, int]:
+    """What is wrong with one image, and how many bytes were read."""
+    name = row["out_name"]
+    path = to_path(subset, raw_name(name))
+    try:
+        size = path.lstat().st_size
+        digest = sha256_file(path)
+    except FileNotFoundError:
+        return Fault("missing", name, "it is not there"), 0
+    except (OSError, ImageError) as error:
+        return Fault("unreadable", name, getattr(error, "detail", None) or str(error)), 0
+    if size != row["out_size_bytes"]:
+        return Fault("altered", name, f"it has {size:,} bytes, {row['out_size_bytes']:,} were written"), size
+    if digest != row["out_sha256"]:
+        return Fault("altered", name, "its sha256 is not the one that was written"), size
+    return None, size
+
+
+def _extra(subset: Path) -> list[str]:
+    if not (subset / FOLDER / FILES).exists():
+        return []
+    return foreign_files(subset)
