@@ -48,7 +48,8 @@ def test_the_sentence_about_what_was_found_is_what_make_subset_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagekit.subset.build.Workers", InlineWorkers)
-    source = plant(tmp_path / "source", {f"{split}/cat/{i}.jpg": picture() for split in ("train", "val") for i in (0, 1)})
+    names = [f"{split}/cat/{i}.jpg" for split in ("train", "val") for i in (0, 1)]
+    source = plant(tmp_path / "source", dict.fromkeys(names, picture()))
 
     report = make_subset("all", source, output=tmp_path / "out")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from imagekit.engine.pool import Done, Failed
 from imagekit.errors import TooManyBadError
@@ -37,7 +38,7 @@ from imagekit.subset.previous import Comparison, Previous
 from imagekit.subset.receipt import Receipt, write_receipt
 from imagekit.subset.records import Records
 from imagekit.subset.sources import Source
-from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at
+from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 from imagekit.subset.summary import Changes, SubsetReport
 from imagekit.subset.survey import Survey
 
@@ -112,8 +113,8 @@ class Making:
         """The report of a dry run: what would be made anew, and about how long that takes."""
         todo = np.flatnonzero(~self.facts.is_done)
         seconds = self._estimate_seconds(run_items, todo)
-        changes = self.changes()
         sizes = self._sizes()
+        changes = self.changes(sizes)
         self.facts = FactTable(len(self.facts))  # of a plan, not of what is there
         report = self.report(state="planned")
         return replace(report, changes=changes, size_bytes=int(sizes.sum()), estimate_s=seconds)
@@ -123,9 +124,8 @@ class Making:
         report = self.report(state="up to date")
         return replace(report, exit_code=self._exit_code(report, max_bad))
 
-    def changes(self) -> Changes:
-        """What is new, changed and gone since the earlier build."""
-        sizes = self._sizes()
+    def changes(self, sizes: Ints) -> Changes:
+        """What is new, changed and gone since the earlier build. sizes: of the selected sources, in bytes."""
         if self.comparison is None or self.previous is None:
             everything = np.arange(len(self.facts))
             return Changes(new=self._names(everything), n_new=len(everything), new_bytes=int(sizes.sum()))
@@ -161,7 +161,7 @@ class Making:
             said=self.found.said,
             links=self._links(),
             n_icc=int(self.facts.numbers("icc").sum()),
-            changes=self.changes() if state == "built" and self.comparison is not None else None,
+            changes=None if self.comparison is None or state != "built" else self.changes(self.comparison.sizes),
         )
 
     def _journal_identity(self) -> str:
@@ -286,10 +286,7 @@ class Making:
         """Bytes of every selected source file."""
         if self.comparison is not None:
             return self.comparison.sizes
-        sizes = np.zeros(len(self.facts), np.int64)
-        for i, job in enumerate(self.plan.jobs()):
-            sizes[i] = number_at(self.found.root, job.name)[2]
-        return sizes
+        return stat_all(self.found.root, self.plan.names.take(pa.array(self.plan.rows())))[1]
 
     def _names(self, positions: Ints) -> tuple[str, ...]:
         rows = self.plan.rows()[positions[:SHOWN_NAMES]]

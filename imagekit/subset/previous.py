@@ -24,7 +24,7 @@ from imagekit.subset.facts import LINK, FactTable
 from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, STATE, UNLABELLED
 from imagekit.subset.plan import Plan
 from imagekit.subset.receipt import IMAGE_FIELDS, STATE_SCHEMA, UNLABELLED_SCHEMA, Receipt, read_receipt
-from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at
+from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 
 # an image is refused for them by the plan, whatever is in it
 NAME_REASONS = ("path-collision", "path-escape", "path-too-long")
@@ -89,7 +89,7 @@ class Previous:
         """Compare `rows` of today's names with what was read then. One system call a file."""
         wanted = names.take(pa.array(rows))
         at = np.asarray(pc.index_in(wanted, value_set=self.names).fill_null(-1)).astype(np.int64)
-        numbers, sizes, mtimes = _stat_all(source, wanted)
+        numbers, sizes, mtimes = stat_all(source, wanted)
         then = np.asarray(self.state["stamp"].combine_chunks().fill_null(ABSENT))
         known = np.where(at >= 0, then[np.maximum(at, 0)] if len(then) else 0, ABSENT)
         settled = self.built_ns - mtimes > SETTLED_NS
@@ -248,15 +248,6 @@ def _keep_unlabelled(
             old_names[i] = name
             loaded.put(i, {"stamp": int(now.numbers[i])})
     return kept
-
-
-def _stat_all(source: Path, names: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint64], Ints, Ints]:
-    numbers = np.zeros(len(names), np.uint64)
-    sizes, mtimes = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
-    for start in range(0, len(names), 65_536):
-        for i, name in enumerate(names.slice(start, 65_536).to_pylist(), start=start):
-            numbers[i], mtimes[i], sizes[i] = number_at(source, name)
-    return numbers, sizes, mtimes
 
 
 def _reasons_of_images(table: pa.Table) -> pa.Array:

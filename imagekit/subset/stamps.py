@@ -10,13 +10,20 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagekit.files.names import to_path
 from imagekit.files.read import Stamp
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
 # a file that changed within two seconds of the build may have changed again unseen: its time stamp proves nothing
 SETTLED_NS = 2_000_000_000
 ABSENT = 0
+_BATCH = 65_536
 _PACKED = struct.Struct("<qqQ")
 
 
@@ -44,3 +51,22 @@ def number_at(root: Path, name: bytes) -> tuple[int, int, int]:
     except OSError:
         return ABSENT, 0, 0
     return number_of(status), status.st_mtime_ns, status.st_size
+
+
+def stat_all(
+    root: Path, names: pa.LargeBinaryArray
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As `number_at` for many names that discovery found below root: numbers, sizes, times; one system call each."""
+    import numpy as np
+
+    numbers = np.zeros(len(names), np.uint64)
+    sizes, mtimes = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
+    prefix = os.fsencode(root) + b"/"
+    for start in range(0, len(names), _BATCH):
+        for i, name in enumerate(names.slice(start, _BATCH).to_pylist(), start=start):
+            try:
+                status = os.lstat(prefix + name)
+            except OSError:
+                continue
+            numbers[i], mtimes[i], sizes[i] = number_of(status), status.st_mtime_ns, status.st_size
+    return numbers, sizes, mtimes

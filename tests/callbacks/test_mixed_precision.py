@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from learner.toy import EventLog, Loaders, conv_net, images, make_learner
+from torch import nn
 
 from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.errors import ConfigError
@@ -156,3 +157,35 @@ def test_resumed_mixed_precision_run_ends_in_the_same_bits():
 
     for one, other in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+def narrow_net() -> nn.Module:
+    """A strided convolution that sees one pixel: 2 x 2 -> 1 x 1 -> 1 x 1."""
+    wide = nn.Conv2d(3, 64, 3, stride=2, padding=1)
+    narrow = nn.Conv2d(64, 128, 3, stride=2, padding=1)
+    return nn.Sequential(wide, narrow, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 2))
+
+
+def test_no_gradient_holds_what_was_in_memory_before():
+    torch.manual_seed(0)
+    fits_with_nan = 0
+    for seed in range(10):
+        # pages full of NaN for the allocator to hand out again
+        junk = [torch.full((64 * 128 * 9,), float("nan")) for _ in range(8)]
+        del junk
+        model = narrow_net()
+        loaders = Loaders([(torch.randn(8, 3, 2, 2), torch.tensor([0, 1] * 4))], images([8], seed=seed))
+        learner = make_learner(loaders, MixedPrecision(), model=model)
+        learner.fit(1)
+        fits_with_nan += not all(torch.isfinite(param).all() for param in model.parameters())
+
+    assert fits_with_nan == 0
+
+
+def test_the_model_has_no_hook_left_after_a_fit():
+    model = narrow_net()
+    loaders = Loaders([(torch.randn(8, 3, 2, 2), torch.tensor([0, 1] * 4))], images([8], seed=1))
+
+    make_learner(loaders, MixedPrecision(), model=model).fit(1)
+
+    assert all(not layer._forward_hooks and not layer._forward_pre_hooks for layer in model.modules())
