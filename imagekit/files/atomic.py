@@ -106,6 +106,11 @@ def sync_tree(folder: str | os.PathLike[str]) -> None:
             _sync(Path(parent))
 
 
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Force the entries of one folder to disk: what was added to it, renamed in it or removed from it."""
+    _sync(Path(folder))
+
+
 def publish_folder(staging: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Give a complete and synced folder its final name; a version already there is exchanged for it, then removed.
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from imagekit.errors import ImageError, OutputError
 from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full
-from imagekit.files.names import display_name
+from imagekit.files.names import display_name, to_path
 from imagekit.files.read import Reading, Stamp, open_regular, read_error, stamp_of
 
 Made = TypeVar("Made")
@@ -54,6 +54,23 @@ def write_new(target: Path, data: bytes) -> None:
             seam.write_all(fd, data)
         finally:
             os.close(fd)
+
+
+def can_reflink(root: Path, name: bytes, folder: Path) -> bool:
+    """Whether the file `name` below root could be reflinked into `folder`; tried, and nothing is left behind."""
+    probe = folder / ".imagekit-tmp-reflink"
+    try:
+        fd = open_regular(to_path(root, name))
+    except ImageError:
+        return False
+    try:
+        _as_new(probe, lambda: seam.clone(fd, probe))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    seam.unlink(probe)
+    return True
 
 
 def _hard_link(source: Path, target: Path, *, stamp: Stamp) -> None:

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from imagekit.engine.pool import Done, Failed
-from imagekit.errors import TooManyBadError
+from imagekit.errors import DiskFullError, TooManyBadError
 from imagekit.files import seam
-from imagekit.files.atomic import explain_disk_full, publish_folder, staging_folder, sync_tree
+from imagekit.files.atomic import explain_disk_full, publish_folder, staging_folder, sync_folder, sync_tree
 from imagekit.files.hashes import sha256_file
 from imagekit.files.jsonl import write_json_lines
+from imagekit.files.link import can_reflink
 from imagekit.files.names import display_name, to_path
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.outcomes import BadFile, group_by_reason
@@ -68,6 +69,7 @@ class Making:
     comparison: Comparison | None
     unreadable: tuple[BadFile, ...]
     seconds_per_image: float | None = None
+    n_made: int = 0
 
     @property
     def records(self) -> Records:
@@ -97,6 +99,7 @@ class Making:
         self._make_folders(staging)
         journal.clear_records(staging)
         self._carry_over(staging)
+        self._require_space(staging)
         n_resumed = journal.read_finished(staging, self.found.root, self.plan, self.facts) if resumes else 0
         self._make(staging, identity, run_items, progress=progress)
         report = self.report(state="built")
@@ -161,6 +164,7 @@ class Making:
             said=self.found.said,
             links=self._links(),
             n_icc=int(self.facts.numbers("icc").sum()),
+            n_made=self.n_made,
             changes=None if self.comparison is None or state != "built" else self.changes(self.comparison.sizes),
         )
 
@@ -185,12 +189,29 @@ class Making:
             if carry_over(to_path(self.output, self.comparison.old_names[i]), target):
                 self.facts.put(i, {"out_stamp": number_at(staging, job.out_name)[0]})
 
+    def _require_space(self, staging: Path) -> None:
+        """Refuse to begin where copies of whole files cannot fit; how large resized ones become, nobody knows."""
+        todo = np.flatnonzero(~self.facts.is_done)
+        if self.options.size_px is not None or self.options.link not in (None, "copy") or not len(todo):
+            return
+        names = self.plan.names.take(pa.array(self.plan.rows()[todo]))
+        needed, free = int(stat_all(self.found.root, names)[1].sum()), shutil.disk_usage(staging).free
+        may_share = self.options.link is None  # reflinks need no room, where the file system can
+        if needed > free and not (may_share and can_reflink(self.found.root, names[0].as_py(), staging)):
+            raise DiskFullError(
+                f"the images have {needed:,} bytes and the disk has {free:,} free",
+                where=str(self.output),
+                fix=f"free {needed - free:,} bytes there, or give --link hard or a --size N",
+            )
+
     def _make(self, staging: Path, identity: str, run_items: RunItems, *, progress: Progress | None) -> None:
         """Make every image that is not done."""
         todo = self.plan.in_making_order(np.flatnonzero(~self.facts.is_done))
         n_before, n_bytes, n_bad = len(self.facts) - len(todo), 0, int(self.facts.is_bad.sum())
         rows = self.plan.rows()[todo]
         started = time.monotonic()
+        if progress:
+            progress(n_before, len(self.facts), n_bytes=0, n_bad=n_bad)  # where the rates begin
         with journal.Journal(staging, identity) as noted:
             results = run_items((job.name, job.out_name) for job in self.plan.jobs(rows))
             for n_done, result in enumerate(results, start=1):
@@ -201,6 +222,7 @@ class Making:
                 n_bad += "reason" in facts
                 if progress:
                     progress(n_before + n_done, len(self.facts), n_bytes=n_bytes, n_bad=n_bad)
+        self.n_made = len(todo)
         if len(todo):
             self.seconds_per_image = (time.monotonic() - started) * self.n_workers / len(todo)
 
@@ -248,8 +270,6 @@ class Making:
             seconds_per_image=f"{self._pace():.6f}",
         )
         sync_tree(staging)
-        with explain_disk_full(staging):  # a file system that copies on write needs room even for this
-            seam.unlink(folder / journal.NAME)  # as late as can be: a kill from here on costs all that was made
         write_receipt(
             staging,
             Receipt(
@@ -262,6 +282,9 @@ class Making:
                 **self.identity(),
             ),
         )
+        with explain_disk_full(staging):  # a file system that copies on write needs room even for this
+            seam.unlink(folder / journal.NAME)  # last of all: what fails before it is resumed
+            sync_folder(folder)
         publish_folder(staging, self.output)
 
     def _pace(self) -> float:

@@ -48,7 +48,8 @@ class SubsetReport:
     """The outcome of one make-subset: counts, faults, where it lies. `state`: built, up to date or planned.
 
     said: what was found out about the source. links: images whose bytes were kept, by how they got there. n_icc: images
-    with a colour profile, which is not applied. changes: against what was there before; estimate_s: of a dry run.
+    with a colour profile, which is not applied. n_made: images made by this command, not kept or resumed.
+    changes: against what was there before; estimate_s: of a dry run.
     manifest_is_gone: the version that was replaced had a manifest in it.
     """
 
@@ -68,6 +69,7 @@ class SubsetReport:
     said: tuple[str, ...] = ()
     links: Mapping[str, int] = field(default_factory=dict)
     n_icc: int = 0
+    n_made: int = 0
     changes: Changes | None = None
     estimate_s: float | None = None
 
@@ -122,8 +124,7 @@ class SubsetReport:
         return f"{self.changes.n_new + self.changes.n_changed:,} of {self.outcomes.selected:,}"
 
     def _written(self) -> str:
-        is_rated = self.state == "built" and self.seconds
-        rate = f", {self.outcomes.selected / self.seconds:,.0f} images/s" if is_rated else ""
+        rate = f", {self.n_made / self.seconds:,.0f} images/s" if self.n_made and self.seconds else ""
         return f"{self.state}: {self.output}, {self.size_bytes / 1e6:,.1f} MB in {self.seconds:.1f} s{rate}"
 
     def to_dict(self) -> dict[str, object]:
@@ -144,6 +145,7 @@ class SubsetReport:
             "detected": list(self.said),
             "links": dict(self.links),
             "n_icc": self.n_icc,
+            "n_made": self.n_made,
             "changes": None if self.changes is None else asdict(self.changes),
             "estimate_s": None if self.estimate_s is None else round(self.estimate_s, 1),
         }

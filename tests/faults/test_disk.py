@@ -76,7 +76,9 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=T
 print("mounted", flush=True)
 
 def build(output, **options):
-    return make_subset(recipe(), source, output=output, n_workers=2, **options)
+    # of images that are made smaller nobody knows beforehand how much room they need
+    small = SubsetOptions(size=45, format="png")
+    return make_subset(recipe(), source, output=output, n_workers=2, options=small, **options)
 
 try:
     build(disk / "out")

@@ -3,13 +3,14 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from subset.trees import picture, plant, recipe, settle, tree, two_classes
 
-from imagekit.errors import OutputError
+from imagekit.errors import DiskFullError, OutputError
 from imagekit.files import link, seam
 from imagekit.subset.build import make_subset
 from imagekit.subset.options import SubsetOptions
@@ -178,3 +179,50 @@ def test_a_rebuild_never_writes_through_a_hard_link_to_the_source(source: Path, 
 
     assert tree(source) == before
     assert n_links(source) == {1}
+
+
+def free_bytes(monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
+    usage = SimpleNamespace(total=10**9, used=10**9 - n_bytes, free=n_bytes)
+    monkeypatch.setattr("imagekit.subset.making.shutil.disk_usage", lambda path: usage)
+
+
+def test_a_disk_without_room_for_the_copies_is_told_before_work_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = plant(tmp_path / "source", two_classes())
+    needed = sum(map(len, two_classes().values()))
+    free_bytes(monkeypatch, needed - 1)
+    seen: list[int] = []
+
+    with pytest.raises(DiskFullError) as caught:
+        make_subset(recipe(), source, output=tmp_path / "out", progress=lambda done, *_, **__: seen.append(done))
+
+    assert str(caught.value) == (
+        f"the images have {needed:,} bytes and the disk has {needed - 1:,} free\n  where: {tmp_path / 'out'}\n"
+        "  fix: free 1 bytes there, or give --link hard or a --size N"
+    )
+    assert seen == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [{"link": "hard"}, {"size": 4}])
+def test_links_and_smaller_pictures_are_not_held_up_by_a_full_disk_that_may_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    source = plant(tmp_path / "source", two_classes())
+    free_bytes(monkeypatch, 1)
+
+    report = make_subset(recipe(), source, output=tmp_path / "out", options=SubsetOptions(**options))
+
+    assert report.outcomes.selected == 6
+
+
+@pytest.mark.usefixtures("clones")
+def test_a_full_disk_that_can_share_blocks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = plant(tmp_path / "source", two_classes())
+    free_bytes(monkeypatch, 1)
+
+    report = make_subset(recipe(), source, output=tmp_path / "out")
+
+    assert report.links == {"reflink": 6}
+    assert not list((tmp_path / "out").rglob(".imagekit-tmp*"))
