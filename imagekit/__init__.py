@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from imagekit.manifest.build import build_manifest
     from imagekit.manifest.read import read_manifest
     from imagekit.subset.build import make_subset
+    from imagekit.subset.options import SubsetOptions
+    from imagekit.subset.verify import verify_subset
     from imagekit.training.config import TrainConfig
     from imagekit.training.evaluate import evaluate
     from imagekit.training.train import train
@@ -32,6 +34,7 @@ __all__ = [
     "ImagekitError",
     "Learner",
     "ManifestDataset",
+    "SubsetOptions",
     "TrainConfig",
     "__version__",
     "build_manifest",
@@ -40,6 +43,7 @@ __all__ = [
     "make_subset",
     "read_manifest",
     "train",
+    "verify_subset",
 ]
 
 _HOME = {
@@ -47,6 +51,7 @@ _HOME = {
     "ImagekitError": "imagekit.errors",
     "Learner": "imagekit.learner.learner",
     "ManifestDataset": "imagekit.data.dataset",
+    "SubsetOptions": "imagekit.subset.options",
     "TrainConfig": "imagekit.training.config",
     "build_manifest": "imagekit.manifest.build",
     "discover": "imagekit.files.discover",
@@ -54,6 +59,7 @@ _HOME = {
     "make_subset": "imagekit.subset.build",
     "read_manifest": "imagekit.manifest.read",
     "train": "imagekit.training.train",
+    "verify_subset": "imagekit.subset.verify",
 }
 
 

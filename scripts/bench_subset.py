@@ -9,7 +9,7 @@ what it costs). Two workers everywhere.
 photos    to shortest side 160, bicubic, quality 90, with and without the `turbo` extra, beside a pool of two processes
           with plain Pillow and the same filter. Then how far the pixels are from Pillow's full decode and same filter.
           --peers runs a script of further peers on the same folder in the same run, best of three each.
-large     48 made JPEGs of 12 megapixels to 320, beside plain Pillow.
+large     128 made JPEGs of 12 megapixels to 320, beside plain Pillow.
 full      `--size full --check none` beside cp -r (with and without a sync at the end, as make-subset ends in one), and
           `--check decode` beside a pool of two that decodes with Pillow and writes nothing.
 nothing   the same command again with nothing to do, over --nette or the photos.
@@ -111,13 +111,13 @@ def photos(work: Path, told: argparse.Namespace) -> None:
 def large(work: Path, told: argparse.Namespace) -> None:
     """Twelve megapixels to 320."""
     source = work / "large"
-    make_large(told.photos, source, n_files=48)
+    make_large(told.photos, source, n_files=128)
     commands = {
         "imagekit turbo": lambda out: subset(work, "large", source, out, "--size", "320"),
         "imagekit": lambda out: subset(work, "large", source, out, "--size", "320", turbo=False),
         "pillow bicubic": lambda out: pillow(work, source, out, 320),
     }
-    interleave("large", commands, work, n_files=48, rounds=told.rounds, peer="pillow bicubic")
+    interleave("large", commands, work, n_files=128, rounds=told.rounds, peer="pillow bicubic")
     compare_pixels(work, source, 320)
     shutil.rmtree(source)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -43,6 +44,30 @@ class Place:
     is_anonymous: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Aliases:
+    """The new names of images whose old ones tell their label: made of their content, since a hash of a path can be
+    tried out for every path that the records hold. rows: ascending.
+    """
+
+    rows: Ints
+    stems: npt.NDArray[np.bytes_]
+
+    @classmethod
+    def of(cls, rows: Ints, digests: Sequence[bytes]) -> Aliases:
+        """From the sha256 of each file; the second of two equal files gets another name than the first."""
+        seen: Counter[bytes] = Counter()
+        stems = []
+        for digest in digests:
+            stems.append(hashlib.sha256(b"%s %d" % (digest, seen[digest])).hexdigest()[:ANONYMOUS_DIGITS].encode())
+            seen[digest] += 1
+        return cls(rows, np.array(stems, f"S{ANONYMOUS_DIGITS}"))
+
+    def stem(self, row: int) -> bytes:
+        """The new name of one row, without its extension."""
+        return bytes(self.stems[np.searchsorted(self.rows, row)])
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One image to make: its row among the names, its raw name and where it goes, both relative to their roots."""
@@ -67,7 +92,7 @@ class Plan:
     place_of: npt.NDArray[np.int32]
     out_format: str
     names_from: str = "file"
-    salt: str = ""
+    aliases: Aliases = field(default_factory=lambda: Aliases.of(np.zeros(0, np.int64), []))
     bad: Mapping[int, BadFile] = field(default_factory=dict)
     problems: tuple[BadFile, ...] = ()
     others: pa.LargeBinaryArray = field(default_factory=lambda: pa.array([], pa.large_binary()))
@@ -84,14 +109,14 @@ class Plan:
             batch = rows[start : start + BATCH_ROWS // 16]
             names = self.names.take(pa.array(batch)).to_pylist()
             for row, name, place in zip(batch.tolist(), names, self.place_of[batch].tolist(), strict=True):
-                yield Job(row, name, self.out_name(name, self.places[place]))
+                yield Job(row, name, self.out_name(row, name, self.places[place]))
 
-    def out_name(self, name: bytes, place: Place) -> bytes:
+    def out_name(self, row: int, name: bytes, place: Place) -> bytes:
         """Where one image goes."""
         file = name.replace(b"/", b"__") if self.names_from == "path" else name.rsplit(b"/", 1)[-1]
         stem, dot, extension = file.rpartition(b".")
         if place.is_anonymous:
-            stem, dot = hashlib.sha256(self.salt.encode() + b"\0" + name).hexdigest()[:ANONYMOUS_DIGITS].encode(), b"."
+            stem, dot = self.aliases.stem(row), b"."
         folder = place.folder + b"/" if place.folder else b""
         extensions = EXTENSIONS.get(self.out_format)
         if extensions is None or "." + extension.decode(errors="replace").lower() in extensions:
@@ -117,7 +142,7 @@ class Plan:
         for column in (self.names, self.others):
             for buffer in column.buffers()[1:]:
                 digest.update(buffer)
-        digest.update(np.asarray(self.other_kinds.indices).tobytes())
+        digest.update(np.asarray(self.other_kinds.indices).tobytes() + self.aliases.stems.tobytes())
         kinds = self.other_kinds.dictionary.to_pylist()
         bad = [(row, self.bad[row]) for row in sorted(self.bad)]
         digest.update(repr((kinds, self.places, bad, self.problems, self.out_format, self.names_from)).encode())
@@ -130,12 +155,13 @@ def place_choice(
     recipe: Recipe,
     *,
     out_format: str,
+    aliases: Aliases | None = None,
     bad: Mapping[int, BadFile] = MappingProxyType({}),
 ) -> Plan:
     """Give every row that is taken its place in the subset; a clash or an impossible name goes to quarantine.
 
     out_format: "bytes" (nothing is encoded), "keep", "jpeg", "png" or "webp": decides the extension. bad: rows that a
-    look at their content put into quarantine already.
+    look at their content put into quarantine already. aliases: of every row that a part of the recipe sends to unsup.
     """
     names, rows = discovery.names, choice.taken()
     rows = rows[~np.isin(rows, list(bad))]
@@ -147,7 +173,7 @@ def place_choice(
         place_of=place_of,
         out_format=out_format,
         names_from=recipe.names,
-        salt=recipe.name,
+        aliases=aliases or Aliases.of(rows[:0], []),
         problems=choice.problems,
         others=discovery.others,
         other_kinds=discovery.other_kinds,

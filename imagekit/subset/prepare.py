@@ -19,7 +19,7 @@ from imagekit.subset.plan import place_choice
 from imagekit.subset.previous import Previous, compare, read_previous
 from imagekit.subset.receipt import Receipt, read_receipt
 from imagekit.subset.sources import Source
-from imagekit.subset.survey import Survey, cap_classes, no_survey, survey
+from imagekit.subset.survey import Survey, cap_classes, name_by_content, no_survey, survey
 
 __all__ = ["open_previous", "prepare", "refuse_foreign_files"]
 
@@ -44,7 +44,10 @@ def prepare(order: Order, found: Source, previous: Previous | None) -> Making:
     seen = _survey(order, found, choice, previous) if found.recipe.choose.needs_content() else no_survey()
     cap_classes(names, choice, found.recipe, bad=seen.bad)
     out_format = "bytes" if order.options.size_px is None else order.recipe.resize.format
-    plan = place_choice(found.discovery, choice, found.recipe, out_format=out_format, bad=seen.bad)
+    with order.workers(Examine(source=str(order.source))) as workers:
+        aliases, unread = name_by_content(found.discovery, choice, found.recipe, workers.run)
+    bad = seen.bad | unread
+    plan = place_choice(found.discovery, choice, found.recipe, out_format=out_format, aliases=aliases, bad=bad)
     facts = FactTable(len(plan.rows()))
     comparison = compare(previous, plan, facts, source=order.source, retry=order.retry) if previous else None
     making = Making(

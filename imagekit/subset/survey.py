@@ -29,6 +29,7 @@ from imagekit.rules.choosing import (
 from imagekit.rules.outcomes import BadFile
 from imagekit.subset.choose import OVER_CAP, RULES, Choice
 from imagekit.subset.facts import FactTable
+from imagekit.subset.plan import UNSUP, Aliases
 
 Ints = npt.NDArray[np.int64]
 RunItems = Callable[[Iterator[bytes]], Iterator[Done | Failed]]
@@ -61,13 +62,38 @@ def survey(
     facts: by position among those rows; what is done in it still holds, from an earlier build, and is not read again.
     """
     rows = choice.taken()
+    examine_rows(discovery, rows, facts, run_items)
+    _exclude_by_content(discovery.names, choice, recipe, rows, facts)
+    return Survey(rows=rows, facts=facts, bad=_bad_rows(discovery, rows, facts))
+
+
+def examine_rows(discovery: Discovery, rows: Ints, facts: FactTable, run_items: RunItems) -> None:
+    """Put what files say of themselves into `facts`, by position among `rows`; those that are done are not read."""
     new = np.flatnonzero(~facts.is_done)
     names = (discovery.names[row].as_py() for row in rows[new].tolist())
     for result in run_items(names):
         failed = {"reason": result.reason, "detail": result.detail} if isinstance(result, Failed) else result.value
         facts.put(int(new[result.index]), failed)
-    _exclude_by_content(discovery.names, choice, recipe, rows, facts)
-    return Survey(rows=rows, facts=facts, bad=_bad_rows(discovery, rows, facts))
+
+
+def name_by_content(
+    discovery: Discovery, choice: Choice, recipe: Recipe, run_items: RunItems
+) -> tuple[Aliases, dict[int, BadFile]]:
+    """New names for what a composite recipe sends to unsup, and which of it cannot be read.
+
+    Every such file is read, in each build: that nothing is kept of it from one to the next keeps its label unknown.
+    """
+    sent = [index for index, part in enumerate(recipe.parts) if part.to == UNSUP]
+    rows = choice.taken()
+    rows = rows[np.isin(choice.parts[rows], sent)] if recipe.parts else rows[:0]
+    facts = FactTable(len(rows))
+    if len(rows):
+        examine_rows(discovery, rows, facts, run_items)
+    has = facts.has("sha256")
+    digests = [facts.digest("sha256", i) for i in np.flatnonzero(has).tolist()]
+    return Aliases.of(rows[has], digests), {
+        row: bad for row, bad in _bad_rows(discovery, rows, facts).items() if row not in set(rows[has].tolist())
+    }
 
 
 def cap_classes(names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe, *, bad: dict[int, BadFile]) -> None:

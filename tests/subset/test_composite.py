@@ -300,3 +300,48 @@ def test_hard_linked_hidden_images_are_made_again_each_time_for_nothing_may_tell
     assert report.changes is not None
     assert report.changes.n_changed == len(expected_folders()["unsup"])
     assert leaks(output) == []
+
+
+def test_no_hash_of_a_source_path_gives_the_name_of_a_hidden_image(source: Path, tmp_path: Path) -> None:
+    """What a reader would try first: every path that the records hold, plain and with every word of the receipt."""
+    wang(source, tmp_path / "out")
+    receipt = json.loads((tmp_path / "out/.imagekit/receipt.json").read_text())
+    salts = {"", *words_of(receipt)}
+    paths = {word for path in FILES for word in (str(path), str(path).rpartition("/")[2])}
+
+    tried = {
+        hashlib.sha256(text.encode()).hexdigest()[:24]
+        for path in paths
+        for salt in salts
+        for text in (path, f"{salt}\0{path}", f"{salt} {path}", f"{salt}/{path}")
+    }
+
+    stems = {path.stem for path in (tmp_path / "out/unsup").iterdir()}
+    labelled = [path for label in WOOF for path in (tmp_path / "out/train").glob(f"{label}/*")]
+    assert len(stems) == N_TRAIN * len(WOOF) - len(labelled)
+    assert not stems & tried
+
+
+def test_equal_hidden_images_are_both_there(tmp_path: Path) -> None:
+    files = dict(FILES)
+    twins = [f"train/{label}/{label}_{i}.JPEG" for label in WOOF for i in (0, 1, 2, 3)]
+    source = plant(tmp_path / "source", files | dict.fromkeys(twins, FILES[twins[0]]))
+
+    report = wang(source, tmp_path / "out")
+
+    hidden = [path.read_bytes() for path in (tmp_path / "out/unsup").iterdir()]
+    assert report.outcomes.n_quarantined == 0
+    assert len(hidden) == report.per_split["unsup"]
+    assert hidden.count(FILES[twins[0]]) > 20
+
+
+def test_a_hidden_image_that_cannot_be_read_is_quarantined(source: Path, tmp_path: Path) -> None:
+    rows = wang(source, tmp_path / "first")
+    taken = {path.read_bytes() for path in (tmp_path / "first/unsup").iterdir()}
+    name = next(str(name) for name, data in FILES.items() if data in taken)
+    (source / name).write_bytes(b"")
+
+    report = wang(source, tmp_path / "out")
+
+    assert [(bad.file_name, bad.reason) for bad in report.bad_files] == [(name, "truncated")]
+    assert report.per_split["unsup"] == rows.per_split["unsup"] - 1

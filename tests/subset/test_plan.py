@@ -22,7 +22,7 @@ from imagekit.rules.columns import SourceTable
 from imagekit.rules.outcomes import BadFile
 from imagekit.rules.splitters import hash_splits
 from imagekit.subset.choose import choose_by_name
-from imagekit.subset.plan import EXTENSIONS, Job, Place, Plan, place_choice
+from imagekit.subset.plan import EXTENSIONS, Aliases, Job, Place, Plan, place_choice
 
 
 def test_every_image_gets_one_verdict_and_only_the_recipes_classes_are_taken(tmp_path: Path) -> None:
@@ -436,17 +436,18 @@ def test_a_plan_keeps_no_python_object_a_row() -> None:
     assert sum(column.nbytes for column in columns) < 20 * n_names
 
 
-def test_the_name_of_an_anonymous_image_is_a_hash_of_the_recipe_and_its_path() -> None:
-    names = pa.array([b"train/n01/a.JPEG"], pa.large_binary())
+def test_the_name_of_an_anonymous_image_is_made_of_its_content() -> None:
+    names = pa.array([b"train/n01/a.JPEG", b"train/n01/b.JPEG", b"train/n02/c.JPEG"], pa.large_binary())
+    same, other = hashlib.sha256(b"same").digest(), hashlib.sha256(b"other").digest()
     plan = Plan(
         names=names,
-        verdicts=np.zeros(1, np.int8),
+        verdicts=np.zeros(3, np.int8),
         places=(Place(b"unsup", None, "unsup", is_anonymous=True),),
-        place_of=np.zeros(1, np.int32),
+        place_of=np.zeros(3, np.int32),
         out_format="bytes",
-        salt="wang",
+        aliases=Aliases.of(np.arange(3), [same, other, same]),
     )
 
-    digest = hashlib.sha256(b"wang\0train/n01/a.JPEG").hexdigest()
-    assert out_names(plan) == [f"unsup/{digest[:24]}.JPEG"]
-    assert plan.is_anonymous(plan.rows()).tolist() == [True]
+    stems = [hashlib.sha256(text).hexdigest()[:24] for text in (same + b" 0", other + b" 0", same + b" 1")]
+    assert out_names(plan) == [f"unsup/{stem}.JPEG" for stem in stems]
+    assert plan.is_anonymous(plan.rows()).tolist() == [True, True, True]
