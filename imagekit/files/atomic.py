@@ -55,7 +55,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def explain_disk_full(path: Path, *, needs_bytes: int | None = None) -> Iterator[None]:
+def explain_disk_full(path: str | Path, *, needs_bytes: int | None = None) -> Iterator[None]:
     """Turn "no space left" and "quota exceeded" inside the block into DiskFullError about `path`."""
     try:
         yield
@@ -64,7 +64,7 @@ def explain_disk_full(path: Path, *, needs_bytes: int | None = None) -> Iterator
             raise
         amount = "some space" if needs_bytes is None else f"at least {needs_bytes:,} bytes"
         raise DiskFullError(
-            f"the disk is full while writing {path.name}",
+            f"the disk is full while writing {Path(path).name}",
             where=str(path),
             fix=f"free {amount} there and run the same command again",
         ) from error

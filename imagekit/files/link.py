@@ -46,12 +46,13 @@ def place(reading: Reading, source: Path, target: Path, *, link: str | None) -> 
     return "copy"
 
 
-def write_new(target: Path, data: bytes) -> None:
-    """Write a whole new file; not forced to disk. Raises DiskFullError, or OSError as the system gives it."""
+def write_new(target: str | Path, data: bytes) -> os.stat_result:
+    """Write a whole new file, not forced to disk, and tell its state. Raises DiskFullError, or OSError as it comes."""
     with explain_disk_full(target, needs_bytes=len(data)):
         fd = _as_new(target, lambda: os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         try:
             seam.write_all(fd, data)
+            return os.fstat(fd)
         finally:
             os.close(fd)
 
@@ -117,12 +118,12 @@ def _reflink(source: Path, target: Path, *, stamp: Stamp, must: bool) -> bool:
     return True
 
 
-def _as_new(target: Path, make: Callable[[], Made]) -> Made:
+def _as_new(target: str | Path, make: Callable[[], Made]) -> Made:
     """Make a file that must not be there yet; what is there goes first."""
     try:
         return make()
     except FileExistsError:
-        seam.unlink(target)
+        seam.unlink(Path(target))
         return make()
 
 

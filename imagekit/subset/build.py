@@ -105,7 +105,8 @@ def _estimate(order: Order) -> SubsetReport:
     if order.output.exists() and not making.is_up_to_date():
         refuse_foreign_files(order.output)
     with order.workers(order.task(None)) as workers:
-        return making.estimate(workers.run)
+        seconds = making.estimate_seconds(workers.run)
+    return making.report_planned(seconds)
 
 
 def _open_workers(order: Order, task: Task) -> Workers:

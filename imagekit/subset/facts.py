@@ -46,7 +46,11 @@ class FactTable:
         self._numbers |= {name: np.zeros(n_rows, np.uint64) for name in STAMPS}
         self._has = {name: np.zeros(n_rows, np.bool_) for name in (*self._numbers, *DIGESTS)}
         self._words = {name: _Words(n_rows) for name in (*WORDS, LINK)}
-        self._digests = {name: np.zeros((n_rows, 32), np.uint8) for name in DIGESTS}
+        self._digest_bytes = {name: bytearray(32 * n_rows) for name in DIGESTS}
+        self._digests = {
+            name: np.frombuffer(held, np.uint8).reshape(n_rows, 32) for name, held in self._digest_bytes.items()
+        }
+        self._slots = {name: (values, self._has[name]) for name, values in self._numbers.items()}
         self._rare: dict[str, dict[int, str]] = {name: {} for name in RARE}
 
     def __len__(self) -> int:
@@ -56,13 +60,14 @@ class FactTable:
         """Note what a worker found out about one row; keys that are no column are a programming error (KeyError)."""
         self.is_done[row] = True
         for name, value in facts.items():
-            if name in self._numbers:
-                self._numbers[name][row] = value
-                self._has[name][row] = True
+            slot = self._slots.get(name)
+            if slot is not None:
+                slot[0][row] = value
+                slot[1][row] = True
             elif name in self._words:
                 self._words[name].put(row, value)
             elif name in self._digests:
-                self._digests[name][row] = np.frombuffer(value, np.uint8)
+                self._digest_bytes[name][32 * row : 32 * row + 32] = value
                 self._has[name][row] = True
             else:
                 self._rare[name][row] = value

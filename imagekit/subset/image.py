@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagekit.errors import ImageError, ShapeError
 from imagekit.files.hashes import sha256_bytes
 from imagekit.files.link import place, write_new
-from imagekit.files.names import to_path
+from imagekit.files.names import path_in
 from imagekit.files.read import Reading, read_stamped
 from imagekit.recipes.recipe import ResizeRule
 from imagekit.subset.examine import header_facts
@@ -55,7 +55,7 @@ class BuildImage:
     def __call__(self, item: tuple[bytes, bytes]) -> dict[str, Any]:
         """Build one image; an unusable one comes back as {"reason", "detail", ...} with what was learnt before."""
         name, out_name = item
-        path = to_path(Path(self.source), name)
+        path = path_in(self.source, name)
         facts: dict[str, Any] = {}
         try:
             reading = read_stamped(path)
@@ -65,7 +65,7 @@ class BuildImage:
             if self.builder_pid not in (os.getpid(), os.getppid()):
                 raise SystemExit("the builder is gone")
             if self.staging is not None:
-                target = to_path(Path(self.staging), out_name)
+                target = path_in(self.staging, out_name)
                 made |= self._write(reading, path, target, payload)
         except ImageError as error:
             return facts | {"reason": error.reason, "detail": error.detail}
@@ -107,12 +107,11 @@ class BuildImage:
             header = read_header(data)
         return made | header_facts(header) | {"out_width": header.width, "out_height": header.height}
 
-    def _write(self, reading: Reading, path: Path, target: Path, payload: bytes | None) -> dict[str, Any]:
+    def _write(self, reading: Reading, path: str, target: str, payload: bytes | None) -> dict[str, Any]:
         if payload is None:
-            kind = place(reading, path, target, link=self.link)
-            return {"link": kind, "out_stamp": number_of(target.lstat())}
-        write_new(target, payload)
-        return {"out_stamp": number_of(target.lstat())}
+            kind = place(reading, Path(path), Path(target), link=self.link)
+            return {"link": kind, "out_stamp": number_of(os.lstat(target))}
+        return {"out_stamp": number_of(write_new(target, payload))}
 
 
 @cache

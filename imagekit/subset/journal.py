@@ -52,7 +52,7 @@ class Journal:
         """Note the image of one row of the plan; an unusable one is looked at again by the next build and not noted."""
         if "reason" in facts:
             return
-        plain = {key: value.hex() if isinstance(value, bytes) else value for key, value in facts.items()}
+        plain = {**facts, **{key: facts[key].hex() for key in BYTES_KEYS if key in facts}}
         self._lines.append(json.dumps([row, plain]))
         if len(self._lines) >= LINES_PER_WRITE:
             self.flush()

@@ -112,10 +112,8 @@ class Making:
         seconds = time.monotonic() - self.begun
         return replace(report, exit_code=code, seconds=seconds, manifest_is_gone=takes_manifest, n_resumed=n_resumed)
 
-    def estimate(self, run_items: RunItems) -> SubsetReport:
+    def report_planned(self, seconds: float | None) -> SubsetReport:
         """The report of a dry run: what would be made anew, and about how long that takes."""
-        todo = np.flatnonzero(~self.facts.is_done)
-        seconds = self._estimate_seconds(run_items, todo)
         sizes = self._sizes()
         changes = self.changes(sizes)
         self.facts = FactTable(len(self.facts))  # of a plan, not of what is there
@@ -292,8 +290,9 @@ class Making:
             return self.seconds_per_image
         return (self.previous.seconds_per_image() if self.previous else None) or 0.0
 
-    def _estimate_seconds(self, run_items: RunItems, todo: Ints) -> float | None:
+    def estimate_seconds(self, run_items: RunItems) -> float | None:
         """About how long the images that are not done will take, from the last build or else by trying some."""
+        todo = np.flatnonzero(~self.facts.is_done)
         pace = self.previous.seconds_per_image() if self.previous else None
         if pace is None and len(todo):
             rows = self.plan.rows()[todo[np.linspace(0, len(todo) - 1, min(SAMPLED_IMAGES, len(todo))).astype(int)]]
