@@ -314,6 +314,8 @@ def run_peers(told: argparse.Namespace, source: Path) -> None:
     print(done.stdout, end="")
     for line in done.stdout.splitlines():
         name, rate, *_ = line.split()
+        if rate == "failed":
+            continue  # printed above; there is nothing to store
         append({"case": "photos", "system": name, "images_per_s": float(rate), "by": told.peers.name})
 
 
@@ -358,7 +360,8 @@ def append(row: dict[str, object]) -> None:
     names = ("imagekit", "torch", "pillow", "pyarrow")
     versions = {name: importlib.metadata.version(name) for name in names}
     about = {
-        "command": " ".join(["scripts/bench_subset.py", *sys.argv[2:]]),
+        # where things lie on this machine is nobody's business
+        "command": " ".join(["scripts/bench_subset.py", *(word.rsplit("/", 1)[-1] for word in sys.argv[1:])]),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "versions": versions,

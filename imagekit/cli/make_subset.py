@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +23,7 @@ from imagekit.cli.frame import (
     recipes_option,
     workers_option,
 )
+from imagekit.cli.screen import Screen
 from imagekit.rules.tolerance import Tolerance
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "bicubic-nearest")
@@ -35,6 +41,15 @@ class Size(click.ParamType[int | str]):
         if text == "full" or (text.isascii() and text.isdigit() and int(text) > 0):
             return text if text == "full" else int(text)
         return self.fail(f'{text!r} is neither "full" nor a whole number of pixels.', param, ctx)
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds: an image that takes for ever is what the limit is there for."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        seconds = float(super().convert(value, param, ctx))
+        return seconds if math.isfinite(seconds) else self.fail(f"{value!r} is not a finite number.", param, ctx)
 
 
 @imagekit_command(
@@ -83,7 +98,7 @@ class Size(click.ParamType[int | str]):
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(min=0.1),
     default=60,
     show_default=True,
     metavar="S",
@@ -128,7 +143,7 @@ def make_subset(
     from imagekit.subset.options import SubsetOptions
 
     with progress(None, "images") as bar:
-        return build(
+        report = build(
             recipe,
             source,
             output=output,
@@ -138,9 +153,23 @@ def make_subset(
             ),
             n_workers=workers,
             timeout_s=timeout,
-            retry=[reason for reason in retry.split(",") if reason],
+            retry=[reason.strip() for reason in retry.split(",") if reason.strip()],
             max_bad=max_bad,
             overwrite=overwrite,
             dry_run=dry_run,
             progress=bar.report,
         )
+    screen = click.get_current_context().find_object(Screen)
+    return replace(report, typed=_without_dry_run(screen.words)) if dry_run and screen and screen.words else report
+
+
+def _without_dry_run(words: Sequence[str]) -> str:
+    """The command line that was typed, but for the wish that nothing be done; `-qn` becomes `-q`."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = []
+    for word in words[:end]:
+        is_flags = word.startswith("-") and "n" in word and set(word) <= set("-nqv")
+        left = word.replace("n", "") if is_flags else word
+        if word != "--dry-run" and not (is_flags and left == "-"):
+            kept.append(left)
+    return shlex.join(["imagekit", *kept, *words[end:]])

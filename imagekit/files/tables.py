@@ -59,9 +59,10 @@ class Table:
 def read_table(path: str | os.PathLike[str]) -> Table:
     """Read a table; its content says whether it is Parquet or text, see the head of this module.
 
-    Of Parquet, columns of texts, whole numbers and booleans are read as text; any other is kept as an empty column, so
-    that numbers of columns stay right. Raises SourceError for a file that is missing, unreadable, no regular file,
-    larger than MAX_BYTES, empty, neither Parquet nor UTF-8, or whose lines do not have equally many columns.
+    Of Parquet, columns of texts, whole numbers (3.0 is "3") and booleans are read as text. Any other is kept as one of
+    nulls, so that numbers of columns stay right; the metadata of its field holds its `type`. Raises SourceError for
+    a file that is missing, unreadable, no regular file, larger than MAX_BYTES, empty, neither Parquet nor UTF-8, or
+    whose lines do not have equally many columns.
     """
     path = Path(path)
     try:
@@ -255,17 +256,30 @@ def _read_parquet(path: Path, raw: bytes) -> pa.Table:
             raise _no_text(path, schema)
         # texts as codes: a text of a megabyte repeated a million times is one megabyte until it is written out
         file = pq.ParquetFile(pa.BufferReader(raw), read_dictionary=names)
+        names += [field.name for field in schema if pa.types.is_floating(field.type)]
+        unread = {field.name for field in schema} - {*names}
         pieces, n_bytes = [], 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
             n_bytes += sum(map(_text_bytes, batch.columns))
             if n_bytes > MAX_BYTES:
                 raise _too_large(path)
-            pieces.append(_as_text(batch, schema))
+            pieces.append(_as_text(batch, schema, unread))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(
             f"the table is no Parquet file that can be read: {error}", where=str(path), fix="write it once more"
         ) from error
-    return pa.concat_tables(pieces) if pieces else pa.table({})
+    return _with_types(pa.concat_tables(pieces), schema, unread) if pieces else pa.table({})
+
+
+def _with_types(table: pa.Table, schema: pa.Schema, unread: set[str]) -> pa.Table:
+    """With the columns that could not be read empty from end to end, and their types noted."""
+    empty = pa.nulls(table.num_rows, pa.string())
+    columns = [empty if name in unread else table.column(i) for i, name in enumerate(schema.names)]
+    fields = [
+        pa.field(field.name, pa.string(), metadata={"type": str(field.type)} if field.name in unread else None)
+        for field in schema
+    ]
+    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _too_large(path: Path) -> SourceError:
@@ -292,6 +306,18 @@ def _is_textual(kind: pa.DataType) -> bool:
     return any(test(kind) for test in (*tests, pa.types.is_integer, pa.types.is_boolean))
 
 
+def _whole_numbers(column: pa.Array) -> pa.Array | None:
+    """Floats as int64, None where one is no whole number; NaN, which pandas writes for an empty cell, is null."""
+    import pyarrow.compute as pc
+
+    column = column.cast(pa.float64())
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:  # a fraction, or too large for a float to tell it from its neighbours
+        return None
+
+
 def _no_text(path: Path, schema: pa.Schema) -> SourceError:
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     return SourceError(
@@ -301,10 +327,17 @@ def _no_text(path: Path, schema: pa.Schema) -> SourceError:
     )
 
 
-def _as_text(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+def _as_text(batch: pa.RecordBatch, schema: pa.Schema, unread: set[str]) -> pa.Table:
+    """Every column as text; one of floats that are no whole numbers joins `unread`."""
     columns = []
     for field in schema:
-        if not _is_textual(field.type):
+        if field.name not in unread and pa.types.is_floating(field.type):
+            whole = _whole_numbers(batch.column(batch.schema.get_field_index(field.name)))
+            if whole is not None:
+                columns.append(whole.cast(pa.string()))
+                continue
+            unread.add(field.name)
+        if field.name in unread:
             columns.append(pa.nulls(batch.num_rows, pa.string()))
             continue
         column = batch.column(batch.schema.get_field_index(field.name))

@@ -91,12 +91,13 @@ def match_classes(patterns: Sequence[str], *, ids: Sequence[str], names: Mapping
     )
 
 
-def path_hashes(names: pa.LargeBinaryArray, *, seed: int) -> Hashes:
+def path_hashes(names: pa.LargeBinaryArray, *, seed: int, salt: str = "") -> Hashes:
     """The rank of each name: the first 8 bytes, big endian, of sha256 of seed as decimal text, NUL and raw name.
 
-    names: relative POSIX paths as raw bytes. Returns uint64[n].
+    names: relative POSIX paths as raw bytes. salt: stands before the seed; another one makes a draw that knows nothing
+    of the first. Returns uint64[n].
     """
-    prefix = f"{seed}\0".encode()
+    prefix = f"{salt}{seed}\0".encode()
     hashes = np.empty(len(names), dtype=np.uint64)
     for start in range(0, len(names), BATCH_ROWS):
         batch = names.slice(start, BATCH_ROWS).to_pylist()

@@ -20,7 +20,7 @@ from imagekit.rules.paths import Codes, Mask, PathParts, encode
 from imagekit.rules.splitters import (
     SPLIT_SYNONYMS,
     check_filled,
-    check_split_folders,
+    check_some_split,
     check_table_splits,
     hash_fractions,
     parse_fractions,
@@ -90,8 +90,9 @@ def split_names(
 
     rule: folders (the first folder, by SPLIT_SYNONYMS; -1 for any other folder), hash:V[,T] (by `hash_splits`, keyed by
     "label/file name" and `salt`; -1 for a name without a label), table:FILE[:PATH:SPLIT] (SPLIT_SYNONYMS too) or none.
-    labels: of the same names. Raises SplitError for a rule that cannot be, a table that does not fit or names an
-    unknown split, and where a split that was asked for would be empty.
+    labels: of the same names. Folders are taken as they are: a source may have no valid, or no train; a subset of it is
+    no training run yet. Raises SplitError where no folder stands for a split, for a rule that cannot be, a table that
+    does not fit, names an unknown split or no train or valid, and where a split of a hash would be empty.
     """
     if rule == "none":
         return Coded(codes=np.full(len(names), -1, np.int32), values=())
@@ -173,7 +174,7 @@ def _to_splits(codes: Codes, values: tuple[str, ...]) -> Coded:
 def _split_by_folder(names: pa.LargeBinaryArray) -> Coded:
     codes, folders = encode(*PathParts.of(names).folders(1))
     counts = np.bincount(codes[codes >= 0], minlength=len(folders)).tolist()
-    check_split_folders(dict(zip(folders, counts, strict=True)))
+    check_some_split(dict(zip(folders, counts, strict=True)))
     return _to_splits(codes, folders)
 
 

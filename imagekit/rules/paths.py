@@ -97,8 +97,8 @@ class PathParts:
 
 def encode(cells: pa.Array, has: Mask) -> tuple[Codes, tuple[str, ...]]:
     """Codes into the sorted texts of `cells`, -1 where `has` is False. Bytes that are not UTF-8 become surrogates."""
-    if not len(cells):
-        return np.zeros(0, np.int32), ()
+    if cells.null_count == len(cells):
+        return np.full(len(cells), -1, np.int32), ()
     encoded = cells.dictionary_encode()
     indices = np.asarray(encoded.indices.fill_null(0))
     texts = [_text(cell) for cell in encoded.dictionary.to_pylist()]

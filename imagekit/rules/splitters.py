@@ -73,6 +73,13 @@ def check_split_folders(n_files: Mapping[str, int]) -> None:
         raise SplitError(f"{needed} would be empty; {found}", where="--split folders", fix=_FIX_FOLDERS)
 
 
+def check_some_split(n_files: Mapping[str, int]) -> None:
+    """Raise SplitError where no first folder stands for a split. n_files: the number of files by first folder."""
+    if not any(first.lower() in SPLIT_SYNONYMS for first in n_files):
+        found = f"folders found: {_counted(n_files)}" if n_files else "there are no files"
+        raise SplitError(f"no folder stands for a split; {found}", where="split folders", fix=_FIX_FOLDERS)
+
+
 def check_table_splits(n_rows: Mapping[str, int], *, lines: Mapping[str, int], file: str) -> None:
     """Raise SplitError where a table's split cannot be used: a word that names no split, no train, or no valid.
 

@@ -85,8 +85,9 @@ def match_table(
     inside the source, "" at its root or outside. value: False asks only which images are listed.
     Columns that the rule does not name: the path column is the one whose cells mean most images (a sample decides); the
     value column is the only other one that is not empty, else the next one to the right.
-    Raises LabelError for a column that is not there or not to be told, when no line means an image, and where one image
-    is listed with two values.
+    Raises LabelError for a column that is not there, not to be told or, by its `type` in the schema's metadata, of
+    values that are no text; when no line means an image or none that does has a value, and where one image is listed
+    with two values.
     """
     path = _path_column(names, data, rule, base)
     first_line = 2 if has_header else 1
@@ -101,8 +102,11 @@ def match_table(
     values: tuple[str, ...] = ()
     lines: tuple[int, ...] = ()
     if value:
-        cells = data.column(_value_column(data, rule, path)).combine_chunks()
+        value_column = _value_column(data, rule, path)
+        cells = data.column(value_column).combine_chunks()
         given, values = encode(cells, (rows >= 0) & cells.is_valid().to_numpy(zero_copy_only=False))
+        if not values:
+            raise _no_value(data.column_names[value_column], rule)
         hits = np.flatnonzero(given >= 0)
         codes[rows[hits]] = given[hits]
         _refuse_contradictions(names, rows, given, codes, values, rule=rule, first_line=first_line)
@@ -163,14 +167,26 @@ def _bytes(column: pa.ChunkedArray) -> pa.LargeBinaryArray:
 def _column(data: pa.Table, given: str, rule: TableRule) -> int:
     """The index of a column by name or by number from 1."""
     if given in data.column_names:
-        return int(data.column_names.index(given))
+        return _readable(data, int(data.column_names.index(given)), rule)
     if given.isdecimal() and 1 <= int(given) <= data.num_columns:
-        return int(given) - 1
+        return _readable(data, int(given) - 1, rule)
     raise LabelError(
         f'the table has no column "{given}"',
         where=f"table {rule.file}",
         fix=f"{did_you_mean(given, data.column_names)}; or a number from 1 to {data.num_columns}",
     )
+
+
+def _readable(data: pa.Table, column: int, rule: TableRule) -> int:
+    """The column itself; the reader of the table notes the type of one whose values it could not take as texts."""
+    kind = (data.schema.field(column).metadata or {}).get(b"type")
+    if kind is not None:
+        raise LabelError(
+            f'the column "{data.column_names[column]}" holds {kind.decode()}, must hold texts or whole numbers',
+            where=f"table {rule.file}",
+            fix="write its values as texts, or name another column",
+        )
+    return column
 
 
 def _path_column(names: pa.LargeBinaryArray, data: pa.Table, rule: TableRule, base: str) -> int:
@@ -194,6 +210,8 @@ def _value_column(data: pa.Table, rule: TableRule, path: int) -> int:
         return others[0]
     if path + 1 in others:
         return path + 1
+    if path + 1 < data.num_columns:
+        _readable(data, path + 1, rule)
     columns = ", ".join(data.column_names)
     raise LabelError(
         f'no column stands to the right of the paths in column "{data.column_names[path]}"; columns: {columns}',
@@ -210,6 +228,14 @@ def _no_match(names: pa.LargeBinaryArray, column: pa.ChunkedArray, rule: TableRu
         f"no line lists an image of the source{beside}; it starts with: {cells}; the images with: {shown}",
         where=f"table {rule.file}",
         fix="write the paths relative to the source or to the table's own folder, or name the column that holds them",
+    )
+
+
+def _no_value(column: str, rule: TableRule) -> LabelError:
+    return LabelError(
+        f'no line that lists an image has a value in column "{column}"',
+        where=f"table {rule.file}",
+        fix=f"fill the column, or name both columns: table:{rule.file}:PATH:VALUE",
     )
 
 

@@ -82,9 +82,9 @@ def choose_by_name(names: pa.LargeBinaryArray, recipe: Recipe, *, tables: Tables
     """Ask every question that a name can answer.
 
     recipe: its layout, label and split are no longer "auto". tables: the label and split tables by their FILE.
-    Raises SourceError when no image lies where the layout says or a class of the recipe has none, SplitError when the
-    recipe's split would leave train or valid empty, LabelError from a label table, RecipeError for a part whose recipe
-    asks what a name cannot answer.
+    Raises SourceError when no image lies where the layout says or a class of the recipe has none, SplitError when no
+    folder stands for a split, a table or hash leaves train or valid empty, or a part takes from splits that are not
+    there, LabelError from a label table, RecipeError for a part whose recipe asks what a name cannot answer.
     """
     choice = _choose_parts if recipe.parts else _choose
     found = choice(names, recipe, tables=tables, root=root)
@@ -99,9 +99,17 @@ def _choose_parts(names: pa.LargeBinaryArray, recipe: Recipe, *, tables: Tables,
         choice = _choose(names, part.recipe, tables=tables, root=root)
         if part.from_splits:
             wanted = [code for code, split in enumerate(choice.splits) if split in part.from_splits]
+            if not wanted:
+                raise SplitError(
+                    f"the source has no image in {' or '.join(part.from_splits)}, which the part takes from",
+                    where=f"recipe {recipe.name}: part[{index}].from",
+                    fix="complete the source, or make a recipe of your own without that part (--recipes FILE)",
+                )
             _exclude(choice, choice.taken(), ~np.isin(choice.split_codes[choice.taken()], wanted), NOT_IN_PART)
         rows = choice.taken()
-        drawn = take_fraction(path_hashes(names.take(pa.array(rows)), seed=part.seed), part.fraction)
+        # a recipe that draws for itself has taken the lowest ranks: the same ranks again would draw from those only
+        salt = "part\0" if part.recipe.choose.fraction < 1 else ""
+        drawn = take_fraction(path_hashes(names.take(pa.array(rows)), seed=part.seed, salt=salt), part.fraction)
         _exclude(choice, rows, ~drawn, NOT_IN_FRACTION)
         _join(whole, choice, index=index, split=part.to)
     return whole
@@ -222,14 +230,14 @@ def _choose_paths(names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe) ->
         rows = choice.taken()
         match = match_paths(_at(names, rows), rule.include)
         _exclude(choice, rows, ~match.mask, NOT_INCLUDED)
-        choice.problems += _not_there(match.unmatched)
+        choice.problems += not_there(match.unmatched)
     if rule.fraction < 1:
         rows = choice.taken()
         drawn = take_fraction(path_hashes(_at(names, rows), seed=rule.seed), rule.fraction)
         _exclude(choice, rows, ~drawn, NOT_IN_FRACTION)
 
 
-def _not_there(entries: Sequence[str]) -> tuple[BadFile, ...]:
+def not_there(entries: Sequence[str]) -> tuple[BadFile, ...]:
     detail = "choose.include lists it, but no image that is left has it"
     found = [BadFile(file_name=entry, reason="vanished", detail=detail) for entry in entries[:MAX_PROBLEMS]]
     if len(entries) > MAX_PROBLEMS:

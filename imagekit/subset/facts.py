@@ -6,7 +6,8 @@ and kept by row. N rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -125,20 +126,37 @@ class FactTable:
             return pa.Array.from_buffers(pa.binary(32), len(rows), [_bitmap(has), blob])
         return pa.array(self._numbers[name][at], mask=~has)
 
-    def take_over(self, other: FactTable, mask: Mask) -> None:
-        """Take the marked rows of a table of the same length; this table holds none of them yet."""
+    def fingerprint(self, names: Collection[str]) -> str:
+        """A sha256 over these columns; equal facts give equal ones, in whatever order they were put."""
+        digest = hashlib.sha256()
+        for name in names:
+            if name in self._words:
+                coded = coded_array(self._words[name].codes, self._words[name].values)
+                digest.update(np.asarray(coded.indices.fill_null(-1)).tobytes())
+                digest.update(repr(coded.dictionary.to_pylist()).encode())
+            else:
+                has = self._has[name]
+                values = self._digests[name] if name in DIGESTS else self._numbers[name]
+                digest.update(has.tobytes() + values[has].tobytes())
+        return digest.hexdigest()
+
+    def take_over(self, other: FactTable, mask: Mask, names: Collection[str] | None = None) -> None:
+        """Take the marked rows of a table of the same length; this table holds none of them yet.
+
+        names: the columns to take, every one by default.
+        """
         rows = np.flatnonzero(mask)
         self.is_done[rows] = other.is_done[rows]
-        for name, values in self._numbers.items():
-            values[rows] = other._numbers[name][rows]
-        for name, digests in self._digests.items():
-            digests[rows] = other._digests[name][rows]
-        for name, has in self._has.items():
-            has[rows] = other._has[name][rows]
-        for name, words in self._words.items():
-            words.put_many(rows, coded_array(other._words[name].codes[rows], other._words[name].values))
-        for name, texts in self._rare.items():
-            texts.update((row, text) for row, text in other._rare[name].items() if mask[row])
+        wanted = {*self._has, *self._words, *self._rare} if names is None else set(names)
+        for name in wanted & set(self._has):
+            values, others = (table._digests if name in DIGESTS else table._numbers for table in (self, other))
+            values[name][rows] = others[name][rows]
+            self._has[name][rows] = other._has[name][rows]
+        for name in wanted & set(self._words):
+            words = other._words[name]
+            self._words[name].put_many(rows, coded_array(words.codes[rows], words.values))
+        for name in wanted & set(self._rare):
+            self._rare[name].update((row, text) for row, text in other._rare[name].items() if mask[row])
 
     def put_columns(self, rows: Ints, name: str, column: pa.Array) -> None:
         """Take one column of a Parquet file over, for `rows`; the rows count as done."""

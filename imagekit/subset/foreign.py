@@ -42,12 +42,19 @@ def foreign_files(output: Path) -> list[str]:
     Raises OutputError where the list of what it wrote cannot be read.
     """
     written = _written(output)
-    return sorted(name for name in _files(output) if not _is_ours(name) and name not in written)
+    foreign = [name for name in _files(output) if not _is_ours(name) and name not in written]
+    if (output / MANIFEST).exists() and not has_manifest(output):
+        foreign.append(MANIFEST)
+    return sorted(foreign)
 
 
 def has_manifest(output: Path) -> bool:
     """Whether a manifest lies in the subset; it describes the version it lies in, and goes with it."""
-    return (output / MANIFEST).exists()
+    try:
+        metadata = pq.read_schema(output / MANIFEST).metadata or {}
+    except (OSError, pa.ArrowException):
+        return False  # others use that name as well
+    return b"imagekit" in metadata
 
 
 def _is_ours(name: str) -> bool:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from imagekit.engine.pool import Done, Failed
-from imagekit.errors import DiskFullError, TooManyBadError
+from imagekit.errors import DiskFullError, SourceError, TooManyBadError
 from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full, publish_folder, staging_folder, sync_folder, sync_tree
 from imagekit.files.hashes import sha256_file
@@ -30,7 +30,7 @@ from imagekit.rules.tolerance import Tolerance, exit_code_for
 from imagekit.subset import journal
 from imagekit.subset.carry import carry_over
 from imagekit.subset.facts import LINK, FactTable
-from imagekit.subset.foreign import has_manifest
+from imagekit.subset.foreign import has_manifest, refuse_foreign_files
 from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, STATE, UNLABELLED
 from imagekit.subset.options import SubsetOptions
 from imagekit.subset.order import Progress
@@ -44,6 +44,7 @@ from imagekit.subset.summary import Changes, SubsetReport
 from imagekit.subset.survey import Survey
 
 SAMPLED_IMAGES = 32  # tried by a dry run to tell how long the rest will take
+TIMED_IMAGES = 30  # fewer tell no pace
 SHOWN_NAMES = 3
 
 Ints = npt.NDArray[np.int64]
@@ -86,7 +87,7 @@ class Making:
             self.previous is not None
             and self.comparison is not None
             and bool(self.comparison.kept.all())
-            and self.previous.plan_digest() == self.plan.digest()
+            and self.previous.plan_digest() == self._digest()
         )
 
     def run(self, run_items: RunItems, *, max_bad: Tolerance | None, progress: Progress | None) -> SubsetReport:
@@ -99,15 +100,11 @@ class Making:
         self._make_folders(staging)
         journal.clear_records(staging)
         self._carry_over(staging)
-        self._require_space(staging)
         n_resumed = journal.read_finished(staging, self.found.root, self.plan, self.facts) if resumes else 0
+        self._require_space(staging)
         self._make(staging, identity, run_items, progress=progress)
         report = self.report(state="built")
-        try:
-            code = self._exit_code(report, max_bad)
-        except TooManyBadError:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+        code = self._exit_code(report, max_bad)  # where it refuses, what was made stays aside for a more patient run
         self._publish(staging)
         seconds = time.monotonic() - self.begun
         return replace(report, exit_code=code, seconds=seconds, manifest_is_gone=takes_manifest, n_resumed=n_resumed)
@@ -166,8 +163,14 @@ class Making:
             changes=None if self.comparison is None or state != "built" else self.changes(self.comparison.sizes),
         )
 
+    def _digest(self) -> str:
+        """Equal when plan, what was asked of content, the tables and the folders nobody can read are the same."""
+        read_as = self.found.read_as() | {"n_hidden": 0}  # a hidden file more is no reason to publish anew
+        parts = [self.plan.digest(), self.survey.digest(), read_as, *map(repr, self.unreadable)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def _journal_identity(self) -> str:
-        parts = [self.plan.digest(), self.identity(), versions()]
+        parts = [self._digest(), self.identity(), versions()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _make_folders(self, staging: Path) -> None:
@@ -207,7 +210,7 @@ class Making:
         todo = self.plan.in_making_order(np.flatnonzero(~self.facts.is_done))
         n_before, n_bytes, n_bad = len(self.facts) - len(todo), 0, int(self.facts.is_bad.sum())
         rows = self.plan.rows()[todo]
-        started = time.monotonic()
+        started, n_timed = time.monotonic(), 0
         if progress:
             progress(n_before, len(self.facts), n_bytes=0, n_bad=n_bad)  # where the rates begin
         with journal.Journal(staging, identity) as noted:
@@ -216,13 +219,16 @@ class Making:
                 facts = self._facts_of(result, rows)
                 self.facts.put(int(todo[result.index]), facts)
                 noted.add(int(rows[result.index]), facts)
+                if n_done == 1:
+                    started = time.monotonic()  # the first waits until its worker is ready
+                n_timed = n_done - 1
                 n_bytes += facts.get("size_bytes", 0)
                 n_bad += "reason" in facts
                 if progress:
                     progress(n_before + n_done, len(self.facts), n_bytes=n_bytes, n_bad=n_bad)
         self.n_made = len(todo)
-        if len(todo):
-            self.seconds_per_image = (time.monotonic() - started) * self.n_workers / len(todo)
+        if n_timed >= TIMED_IMAGES:
+            self.seconds_per_image = (time.monotonic() - started) * self.n_workers / n_timed
 
     def _facts_of(self, result: Done | Failed, rows: Ints) -> dict[str, Any]:
         if isinstance(result, Failed):
@@ -243,6 +249,13 @@ class Making:
     def _exit_code(self, report: SubsetReport, max_bad: Tolerance | None) -> int:
         n_bad = len(report.bad_files)
         listed = group_by_reason(report.bad_files, listed_in="the source")
+        if report.outcomes.selected == 0 and not report.bad_files:
+            rules = ", ".join(f"{rule} {n:,}" for rule, n in report.outcomes.excluded.items())
+            raise SourceError(
+                f"the recipe's rules leave out every image: {rules}",
+                where=str(self.found.root),
+                fix="mend the rules of the recipe; nothing was published",
+            )
         if report.outcomes.selected == 0:
             raise TooManyBadError(
                 "\n  ".join(["not one of the chosen images can be used", *listed]),
@@ -256,15 +269,16 @@ class Making:
         bad_rows = self.plan.rows()[self.facts.is_bad]
         for job in self.plan.jobs(bad_rows):  # a worker that was killed may have left a part of it
             to_path(staging, job.out_name).unlink(missing_ok=True)
+        self._remove_empty_folders(staging)
         folder, records = staging / FOLDER, self.records
         records.write_tables(folder, (FILES, UNLABELLED))
         write_json_lines(folder / QUARANTINE, [bad.to_dict() for bad in records.bad_files()])
-        digest = sha256_file(folder / FILES).hex()
+        digest, quarantine = (sha256_file(folder / name).hex() for name in (FILES, QUARANTINE))
         records.write_state(
             folder / STATE,
-            plan=self.plan.digest(),
+            plan=self._digest(),
             files=digest,
-            quarantine=sha256_file(folder / QUARANTINE).hex(),
+            quarantine=quarantine,
             seconds_per_image=f"{self._pace():.6f}",
         )
         sync_tree(staging)
@@ -275,15 +289,25 @@ class Making:
                 versions=versions(),
                 counts=records.outcomes().to_dict() | {"written": records.written()},
                 files_sha256=digest,
+                quarantine_sha256=quarantine,
                 unlabelled_sha256=sha256_file(folder / UNLABELLED).hex() if (folder / UNLABELLED).exists() else None,
                 read_as=self.found.read_as(),
                 **self.identity(),
             ),
         )
+        if self.output.exists():
+            refuse_foreign_files(self.output)  # somebody may have put a file there while images were made
         with explain_disk_full(staging):  # a file system that copies on write needs room even for this
             seam.unlink(folder / journal.NAME)  # last of all: what fails before it is resumed
             sync_folder(folder)
         publish_folder(staging, self.output)
+
+    def _remove_empty_folders(self, staging: Path) -> None:
+        """A class of which no image can be used has no folder: other programs refuse a class without images."""
+        written = {job.out_name.rpartition(b"/")[0] for job in self.plan.jobs(self.plan.rows()[~self.facts.is_bad])}
+        for folder in sorted({place.folder for place in self.plan.places} - written, reverse=True):
+            if folder and not any(other.startswith(folder + b"/") for other in written):
+                to_path(staging, folder).rmdir()
 
     def _pace(self) -> float:
         if self.seconds_per_image is not None:
@@ -293,6 +317,8 @@ class Making:
     def estimate_seconds(self, run_items: RunItems) -> float | None:
         """About how long the images that are not done will take, from the last build or else by trying some."""
         todo = np.flatnonzero(~self.facts.is_done)
+        if not len(todo):
+            return 0.0
         pace = self.previous.seconds_per_image() if self.previous else None
         if pace is None and len(todo):
             rows = self.plan.rows()[todo[np.linspace(0, len(todo) - 1, min(SAMPLED_IMAGES, len(todo))).astype(int)]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ class SubsetOptions:
     size: "full" keeps every byte, a number is the side in pixels that `mode` speaks of. link: how bytes that are kept
     get into the subset; None: reflink where the file system can, else copy. check: how far an image is looked into
     whose bytes are kept; one that is resized is always decoded whole. mode, filter, format, quality: in place of the
-    recipe's. Raises UsageError for what cannot go together.
+    recipe's, with a size in pixels only; mode "none" goes with "full". Raises UsageError for what cannot go together.
     """
 
     size: int | str = "full"
@@ -52,6 +53,24 @@ class SubsetOptions:
                 where=f"--mode none --size {self.size}",
                 fix="leave --size out, or give another --mode",
             )
+        if self.size == "full":
+            self._refuse_settings_of_a_size()
+
+    def _refuse_settings_of_a_size(self) -> None:
+        """Nothing is resized or encoded at full size: whoever asks how it is done has forgotten the size."""
+        mode = None if self.mode == "none" else self.mode
+        for name, value in (
+            ("mode", mode),
+            ("filter", self.filter),
+            ("format", self.format),
+            ("quality", self.quality),
+        ):
+            if value is not None:
+                raise UsageError(
+                    f"{name} is {json.dumps(value)}, but size full keeps every byte as it is",
+                    where=f"--{name} {value}",
+                    fix=f"leave --{name} out, or give a size such as --size 160",
+                )
 
     @property
     def size_px(self) -> int | None:

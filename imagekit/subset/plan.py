@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -234,7 +234,7 @@ def _place(top: bytes, label: str | None, split: str | None, *, recipe: Recipe) 
 
 
 def _refused_names(plan: Plan, rows: Ints) -> dict[int, BadFile]:
-    """The rows whose label cannot be a folder, whose name would be too long, or is one that another row has already."""
+    """The rows whose label cannot be a folder, or whose name is too long, another row's already or that of a folder."""
     refused: dict[int, BadFile] = {}
     faults = {code: fault for code, place in enumerate(plan.places) if (fault := _label_fault(place))}
     hashes = np.zeros(len(rows), np.int64)
@@ -245,7 +245,21 @@ def _refused_names(plan: Plan, rows: Ints) -> dict[int, BadFile]:
         elif len(job.out_name) > MAX_NAME_BYTES and max(map(len, job.out_name.split(b"/"))) > MAX_NAME_BYTES:
             detail = f"the name is longer than {MAX_NAME_BYTES} bytes once it ends in the output's extension"
             refused[job.row] = _bad(job, "path-too-long", detail)
-    return refused | _clashes(plan, rows, hashes, refused)
+    refused |= _clashes(plan, rows, hashes, refused)
+    folders = _folders([place for code, place in enumerate(plan.places) if code not in faults])
+    doubtful = np.isin(hashes, np.array([hash(folder) for folder in folders], np.int64))
+    for job in plan.jobs(rows[doubtful]):
+        if job.row not in refused and _folded(job.out_name) in folders:
+            detail = f"would lie where the subset has the folder {display_name(job.out_name)}"
+            refused[job.row] = _bad(job, "path-collision", detail)
+    return refused
+
+
+def _folders(places: Iterable[Place]) -> set[str]:
+    """Every folder that something goes to and those above it, folded."""
+    folders = {place.folder for place in places}
+    tops = {folder[:end] for folder in folders for end, byte in enumerate(folder) if byte == ord("/")}
+    return {_folded(folder) for folder in folders | tops}
 
 
 def _clashes(plan: Plan, rows: Ints, hashes: Ints, refused: Mapping[int, BadFile]) -> dict[int, BadFile]:

@@ -23,6 +23,20 @@ from imagekit.subset.survey import Survey, cap_classes, name_by_content, no_surv
 
 __all__ = ["open_previous", "prepare", "refuse_foreign_files"]
 
+# what Examine gives of a file that can be read
+EXAMINED = (
+    "stamp",
+    "size_bytes",
+    "sha256",
+    "format_in",
+    "mode_in",
+    "width_in",
+    "height_in",
+    "exif_orientation",
+    "n_frames",
+    "icc",
+)
+
 
 def open_previous(order: Order) -> Previous | None:
     """The records of what lies at the output; refused where it is not ours or not the same.
@@ -94,6 +108,8 @@ def _survey(order: Order, found: Source, choice: Choice, previous: Previous | No
         known = FactTable(len(rows))
         previous.load(known, same, now.at[same])
         # of an anonymous image, or one that was quarantined at once, nothing is known
-        facts.take_over(known, known.has("sha256") & known.has("width_in") & ~known.is_bad)
+        can_tell = known.has("sha256") & known.has("width_in") & ~known.is_bad
+        # what became of the image then is nothing that a look at it tells
+        facts.take_over(known, can_tell, names=EXAMINED)
     with order.workers(Examine(source=str(order.source))) as workers:
         return survey(found.discovery, choice, found.recipe, facts=facts, run_items=workers.run)

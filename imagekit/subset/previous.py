@@ -6,7 +6,7 @@ Everything here is a cache, believed only where it fits the receipt: without it 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from imagekit.errors import ImageError
 from imagekit.files.hashes import sha256_file
-from imagekit.files.names import display_name
+from imagekit.files.names import display_name, to_path
 from imagekit.subset.facts import LINK, FactTable
 from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, STATE, UNLABELLED
-from imagekit.subset.plan import Plan
+from imagekit.subset.plan import BATCH_ROWS, Plan
 from imagekit.subset.receipt import IMAGE_FIELDS, STATE_SCHEMA, UNLABELLED_SCHEMA, Receipt, read_receipt
+from imagekit.subset.records import HIDDEN_LINK
 from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 
 # an image is refused for them by the plan, whatever is in it
@@ -115,7 +116,7 @@ class Previous:
             facts.put_columns(positions, name, _whole(taken[name]))
         self._load_details(facts, positions, _whole(table["file_name"]), reasons)
 
-    def load_unlabelled(self, facts: FactTable, positions: Ints, rows: Ints, out_names: list[bytes]) -> Mask:
+    def load_unlabelled(self, facts: FactTable, positions: Ints, out_names: list[bytes]) -> Mask:
         """As `load`, for anonymous images by the names that they were given; returns which are there."""
         path = self.output / FOLDER / UNLABELLED
         table = pq.read_table(path) if path.exists() else UNLABELLED_SCHEMA.empty_table()
@@ -125,14 +126,14 @@ class Previous:
         taken = table.take(pa.array(at[found]))
         for name, _ in IMAGE_FIELDS:
             facts.put_columns(positions[found], name, _whole(taken[name]))
-        links = self.state[LINK].take(pa.array(rows[found]))
-        facts.put_columns(positions[found], LINK, _whole(links))
+        link = self._note(HIDDEN_LINK.encode()) or None
+        links = pc.if_else(_whole(taken["kept"]), pa.scalar(link, pa.string()), pa.scalar(None, pa.string()))
+        facts.put_columns(positions[found], LINK, links)
         return found
 
-    def out_names(self, at: Ints) -> list[bytes | None]:
-        """What the rows `at` became, as raw names; None where nothing was written or nobody may know."""
-        names: list[bytes | None] = self.state["out_name"].take(pa.array(at)).to_pylist()
-        return names
+    def out_names(self, at: Ints) -> pa.LargeBinaryArray:
+        """What the rows `at` became, as raw names; null where nothing was written or nobody may know."""
+        return _whole(self.state["out_name"].take(pa.array(at)))
 
     def _note(self, key: bytes) -> str:
         return ((self.state.schema.metadata or {}).get(key) or b"").decode()
@@ -141,8 +142,8 @@ class Previous:
         bad = np.flatnonzero(np.asarray(reasons.is_valid()))
         if not len(bad):
             return
-        lines = (self.output / FOLDER / QUARANTINE).read_text(encoding="utf-8").splitlines()
-        details = {noted["file_name"]: noted["detail"] for noted in map(json.loads, lines)}
+        lines = (self.output / FOLDER / QUARANTINE).read_text(encoding="utf-8").split("\n")
+        details = {noted["file_name"]: noted["detail"] for noted in map(json.loads, filter(None, lines))}
         for i in bad.tolist():
             facts.put(int(positions[i]), {"detail": details.get(names[i].as_py(), "")})
 
@@ -168,18 +169,39 @@ def read_previous(output: Path) -> Previous | None:
     return Previous(output=output, receipt=receipt, state=state, built_ns=built_ns) if fits else None
 
 
+class OldNames(Mapping[int, bytes]):
+    """Raw names by position, held as Arrow: a million of them cost their bytes. positions: ascending."""
+
+    def __init__(self, positions: Ints, names: pa.LargeBinaryArray) -> None:
+        self._positions = positions
+        self._names = names
+
+    def __getitem__(self, position: int) -> bytes:
+        at = int(np.searchsorted(self._positions, position))
+        if at == len(self._positions) or self._positions[at] != position:
+            raise KeyError(position)
+        name: bytes = self._names[at].as_py()
+        return name
+
+    def __iter__(self) -> Iterator[int]:
+        return map(int, self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """What an earlier build is worth for a plan; masks and numbers over plan.rows().
 
     kept: facts are loaded and an output, if there is one, is as it was written. old_names: where the kept outputs lie,
-    by position; None for what was quarantined. sizes: of the sources as they are now.
+    by position; what was quarantined has none. sizes: of the sources as they are now.
     """
 
     kept: Mask
     is_new: Mask
     sizes: Ints
-    old_names: dict[int, bytes]
+    old_names: OldNames
 
     @property
     def is_changed(self) -> Mask:
@@ -201,8 +223,8 @@ def compare(
     candidates = np.flatnonzero(now.is_unchanged & ~hidden)
     loaded = FactTable(len(rows))
     previous.load(loaded, candidates, now.at[candidates])
-    kept, old_names = _check_outputs(previous, plan, loaded, candidates, now.at)
-    kept |= _keep_unlabelled(previous, plan, loaded, np.flatnonzero(now.is_unchanged & hidden), now, old_names)
+    kept = _check_outputs(previous, loaded, candidates, now.at)
+    kept |= _keep_unlabelled(previous, plan, loaded, np.flatnonzero(now.is_unchanged & hidden), now)
     codes, words = loaded.words("reason")
     again = [code for code, word in enumerate(words) if word in retry]
     kept &= ~np.isin(codes, again)
@@ -211,43 +233,53 @@ def compare(
         kept=kept,
         is_new=now.at < 0,
         sizes=now.sizes,
-        old_names={i: name for i, name in old_names.items() if kept[i]},
+        old_names=_old_names(previous, plan, now.at, hidden, np.flatnonzero(kept & ~loaded.is_bad)),
     )
 
 
-def _check_outputs(
-    previous: Previous, plan: Plan, loaded: FactTable, candidates: Ints, at: Ints
-) -> tuple[Mask, dict[int, bytes]]:
-    """Which candidates are as they were written, or were quarantined and stay so; and where their outputs lie."""
+def _old_names(previous: Previous, plan: Plan, at: Ints, hidden: Mask, positions: Ints) -> OldNames:
+    """Where the outputs of these positions lie: an anonymous one where its source's name is to go today."""
+    shown, own = positions[~hidden[positions]], positions[hidden[positions]]
+    given = pa.array((job.out_name for job in plan.jobs(plan.rows()[own])), pa.large_binary())
+    names = pa.concat_arrays([previous.out_names(at[shown]), given])
+    return OldNames(positions, names.take(pa.array(np.argsort(np.concatenate([shown, own])))))
+
+
+def _check_outputs(previous: Previous, loaded: FactTable, candidates: Ints, at: Ints) -> Mask:
+    """Which candidates are as they were written, or were quarantined and stay so."""
     kept = np.zeros(len(loaded), np.bool_)
-    old_names: dict[int, bytes] = {}
     bad = loaded.is_bad
     written = loaded.numbers("out_stamp")
-    for i, name in zip(candidates.tolist(), previous.out_names(at[candidates]), strict=True):
-        if bad[i]:
-            kept[i] = True
-        elif name is not None and written[i] != ABSENT and number_at(previous.output, name)[0] == written[i]:
-            kept[i] = True
-            old_names[i] = name
-    return kept, old_names
+    for start in range(0, len(candidates), BATCH_ROWS):
+        batch = candidates[start : start + BATCH_ROWS]
+        for i, name in zip(batch.tolist(), previous.out_names(at[batch]).to_pylist(), strict=True):
+            is_there = name is not None and written[i] != ABSENT
+            kept[i] = bad[i] or (is_there and number_at(previous.output, name)[0] == written[i])
+    return kept
 
 
-def _keep_unlabelled(
-    previous: Previous, plan: Plan, loaded: FactTable, positions: Ints, now: Stamped, old_names: dict[int, bytes]
-) -> Mask:
-    """The same for anonymous images: by the name that a source gets, and by the size of what lies there."""
+def _keep_unlabelled(previous: Previous, plan: Plan, loaded: FactTable, positions: Ints, now: Stamped) -> Mask:
+    """The same for anonymous images: by the name that a source gets, and by the sha256 of what lies there."""
     kept = np.zeros(len(loaded), np.bool_)
     if not len(positions):
         return kept
     out_names = [job.out_name for job in plan.jobs(plan.rows()[positions])]
-    found = previous.load_unlabelled(loaded, positions, now.at[positions], out_names)
+    found = previous.load_unlabelled(loaded, positions, out_names)
     for i, name, is_there in zip(positions.tolist(), out_names, found.tolist(), strict=True):
-        size = number_at(previous.output, name)[2]
-        if is_there and size == loaded.numbers("out_size_bytes")[i]:
+        if is_there and _holds(previous.output, name, loaded, i):
             kept[i] = True
-            old_names[i] = name
             loaded.put(i, {"stamp": int(now.numbers[i])})
     return kept
+
+
+def _holds(output: Path, name: bytes, loaded: FactTable, i: int) -> bool:
+    """Whether a file has the bytes that were written. No stamp of it is kept: it is read, if its size is right."""
+    if number_at(output, name)[2] != loaded.numbers("out_size_bytes")[i]:
+        return False
+    try:
+        return sha256_file(to_path(output, name)) == loaded.digest("out_sha256", i)
+    except (ImageError, OSError):
+        return False  # made again, which tells what is wrong there
 
 
 def _reasons_of_images(table: pa.Table) -> pa.Array:

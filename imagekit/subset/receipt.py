@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,9 @@ STATE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """The content of receipt.json. read_as: what the recipe's open rules came to, and the tables that were used."""
+    """The content of receipt.json. Digests are hex; None for a table that there is not, or in an early receipt.
+
+    read_as: what the recipe's open rules came to, and the tables that were used."""
 
     recipe: Mapping[str, Any]
     recipe_sha256: str
@@ -72,6 +74,7 @@ class Receipt:
     counts: Mapping[str, Any]
     files_sha256: str
     unlabelled_sha256: str | None = None
+    quarantine_sha256: str | None = None
     read_as: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = RECEIPT_VERSION
 
@@ -109,4 +112,24 @@ def read_receipt(subset: Path) -> Receipt:
     missing = sorted(needed - set(content))
     if missing:
         raise OutputError(f"the receipt lacks '{missing[0]}'", where=str(path), fix=fix)
+    for key, is_right, must in _must_be(content):
+        if not is_right:
+            raise OutputError(f"the receipt's '{key}' must be {must}", where=str(path), fix=fix)
     return Receipt(**{name: content[name] for name in Receipt.__slots__ if name in content})
+
+
+def _must_be(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
+    """Each key that others rely on, whether its value is of its kind, and that kind in words."""
+    for key in ("recipe", "options", "counts", "read_as"):
+        yield key, isinstance(content.get(key, {}), dict), "an object"
+    for key in ("recipe_sha256", "files_sha256"):
+        yield key, isinstance(content[key], str), "text"
+    for key in ("unlabelled_sha256", "quarantine_sha256"):
+        yield key, isinstance(content.get(key), str | None), "text or null"
+    for key, value in content["counts"].items():
+        yield f"counts.{key}", _is_count(value), "a whole number, or an object of them"
+
+
+def _is_count(value: object) -> bool:
+    numbers = value.values() if isinstance(value, dict) else [value]
+    return all(type(number) is int for number in numbers)

@@ -24,6 +24,9 @@ from imagekit.subset.survey import Survey
 OTHER_OUTCOMES = {"not-image": "not-image", "symlink": "excluded"}
 OUTCOMES = ("selected", "excluded", "quarantined", "not-image")
 
+# metadata of state.parquet: how hidden images whose bytes were kept got there. One word for all of them
+HIDDEN_LINK = "hidden_link"
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -108,7 +111,9 @@ class Records:
 
     def write_state(self, path: Path, **metadata: str) -> None:
         """Write the rerun cache."""
-        _write(path, STATE_SCHEMA.with_metadata(metadata), map(self._state_rows, self._batches()))
+        link = self._hidden_link()
+        noted = metadata | ({HIDDEN_LINK: link} if link else {})
+        _write(path, STATE_SCHEMA.with_metadata(noted), map(self._state_rows, self._batches()))
 
     def _batches(self) -> Iterator[tuple[pa.LargeBinaryArray, Ints]]:
         """Names of all files found, in order, and of each the row among the images, or -1 - the row among others."""
@@ -145,8 +150,9 @@ class Records:
         hidden = self._is_anonymous(at)
         shown = np.where(hidden, -1, at)
         is_good = (shown >= 0) & self.facts.is_good[np.where(at >= 0, at, 0)] if len(self.facts) else shown >= 0
-        # a hard link has the stamp of its source: it would lead from the image to the folder that tells the label
-        stamped = np.where(hidden & self._is_linked(at), -1, at)
+        # a hard link has the stamp of its source: it would lead from the image to the folder that tells the label.
+        # Where any image is linked no hidden one has a stamp: which of them lack it would tell which kept their bytes
+        stamped = np.where(hidden & self._has_hard_links(), -1, at)
         columns = {
             "name": batch[0],
             "stamp": _either(
@@ -155,7 +161,7 @@ class Records:
             ),
             "out_name": self._out_names(at, is_good, raw=True),
             "out_stamp": self.facts.to_arrow("out_stamp", shown),
-            "link": self.facts.to_arrow(LINK, at),
+            "link": self.facts.to_arrow(LINK, shown),
         }
         return _table(columns, STATE_SCHEMA)
 
@@ -184,13 +190,17 @@ class Records:
         planned = self.plan.rows()
         return (at >= 0) & self.plan.is_anonymous(planned)[np.where(at >= 0, at, 0)] if len(planned) else at >= 0
 
-    def _is_linked(self, at: Ints) -> npt.NDArray[np.bool_]:
-        """Which images are a second name of their source."""
-        if not len(self.facts):
-            return at >= 0
+    def _has_hard_links(self) -> bool:
+        """Whether any image is a second name of its source."""
         codes, words = self.facts.words(LINK)
-        linked = np.array([*(word == "hard" for word in words), False], np.bool_)
-        return (at >= 0) & linked[codes[np.where(at >= 0, at, 0)]]
+        return "hard" in words and bool((codes == words.index("hard")).any())
+
+    def _hidden_link(self) -> str | None:
+        """How most of the anonymous images whose bytes were kept got there."""
+        codes, words = self.facts.words(LINK)
+        codes = codes[self.plan.is_anonymous(self.plan.rows()) & (codes >= 0)]
+        counts = np.bincount(codes, minlength=len(words)).tolist()
+        return min(words, key=lambda word: (-counts[words.index(word)], word)) if len(codes) else None
 
     def _verdicts(self, rows: Ints, at: Ints) -> tuple[npt.NDArray[np.int8], pa.Array]:
         """An index into OUTCOMES, and a reason where the outcome has one."""

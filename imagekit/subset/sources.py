@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -25,7 +26,7 @@ class Source:
     """What was found below `root` and how it is read.
 
     recipe: with layout, label and split settled, those of its parts too. tables: by the FILE of the rules; checksums:
-    sha256 in hex by FILE. said: lines for the screen about what was detected.
+    sha256 in hex by FILE. said: lines for the screen about what was detected and what was not looked at.
     """
 
     root: Path
@@ -36,10 +37,10 @@ class Source:
     said: tuple[str, ...]
 
     def read_as(self) -> dict[str, Any]:
-        """What stands in the receipt: what the recipe's open rules came to, and the tables that were used."""
+        """What the receipt holds: what open rules came to, the tables that were used, how many names were hidden."""
         recipes = [part.recipe for part in self.recipe.parts] or [self.recipe]
         rules = [{"layout": one.layout, "label": one.label, "split": one.split} for one in recipes]
-        return {"rules": rules, "tables": dict(self.checksums)}
+        return {"rules": rules, "tables": dict(self.checksums), "n_hidden": self.discovery.n_hidden}
 
 
 def open_source(root: Path, recipe: Recipe, *, beside: Path | None) -> Source:
@@ -50,18 +51,15 @@ def open_source(root: Path, recipe: Recipe, *, beside: Path | None) -> Source:
     """
     discovery = discover(root)
     if len(discovery) == 0:
-        found = len(discovery.others)
-        raise SourceError(
-            "the folder holds no images" + (f", only {found:,} other files" if found else ""),
-            where=str(root),
-            fix="point at a folder of images; names that begin with a dot are not read",
-        )
+        raise _no_images(discovery)
     said: list[str] = []
     if recipe.parts:
         parts = tuple(replace(part, recipe=_settle(part.recipe, discovery, said)) for part in recipe.parts)
         settled = replace(recipe, parts=parts)
     else:
         settled = _settle(recipe, discovery, said)
+    if discovery.n_hidden:
+        said.append(f"{_hidden(discovery.n_hidden)} not looked into")
     tables, checksums = _read_tables(settled, root=root, beside=beside)
     return Source(
         root=root,
@@ -71,6 +69,29 @@ def open_source(root: Path, recipe: Recipe, *, beside: Path | None) -> Source:
         checksums=checksums,
         said=tuple(dict.fromkeys(said)),
     )
+
+
+def _no_images(discovery: Discovery) -> SourceError:
+    kinds = Counter(discovery.other_kinds.to_pylist())
+    n_links = sum(n for kind, n in kinds.items() if kind.startswith("symlink"))
+    n_files = kinds.total() - n_links
+    found = [f"{n_files:,} other file{'s' * (n_files != 1)}"] if n_files else []
+    fix = "point at a folder of images; names that begin with a dot are not read"
+    if n_links:
+        found.append(
+            "1 symbolic link, which is not followed"
+            if n_links == 1
+            else f"{n_links:,} symbolic links, which are not followed"
+        )
+        fix = "point at the folder that the links lead to, or copy what they lead to (cp -rL)"
+    only = f", only {' and '.join(found)}" if found else ""
+    return SourceError(f"the folder holds no images{only}", where=str(discovery.root), fix=fix)
+
+
+def _hidden(n: int) -> str:
+    if n == 1:
+        return "1 hidden file or folder (its name begins with a dot) was"
+    return f"{n:,} hidden files and folders (names that begin with a dot) were"
 
 
 def _settle(recipe: Recipe, discovery: Discovery, said: list[str]) -> Recipe:

@@ -10,6 +10,7 @@ from pathlib import Path
 from imagekit.rules.outcomes import BadFile, Outcomes, group_by_reason
 from imagekit.subset.layout import FOLDER, QUARANTINE
 
+NO_SPLIT = "no split"  # a subset that keeps its source's lack of splits
 LINK_WORDS = {"reflink": "reflinked", "hard": "hard-linked", "copy": "copied"}
 
 
@@ -50,7 +51,8 @@ class SubsetReport:
     said: what was found out about the source. links: images whose bytes were kept, by how they got there. n_icc: images
     with a colour profile, which is not applied. n_made: images made by this command, not kept or resumed.
     changes: against what was there before; estimate_s: of a dry run.
-    manifest_is_gone: the version that was replaced had a manifest in it.
+    manifest_is_gone: the version that was replaced had a manifest in it. typed: after a dry run, the command line that
+    builds what it planned, where there was one.
     """
 
     state: str
@@ -72,6 +74,7 @@ class SubsetReport:
     n_made: int = 0
     changes: Changes | None = None
     estimate_s: float | None = None
+    typed: str | None = None
 
     @property
     def next_command(self) -> str:
@@ -79,8 +82,9 @@ class SubsetReport:
         output = shlex.quote(str(self.output))
         if self.state == "planned":
             size = "" if self.size == "full" else f" --size {self.size}"
-            return f"imagekit make-subset {self.recipe} SRC -o {output}{size}"
-        return f"imagekit manifest {output}"
+            return self.typed or f"imagekit make-subset {self.recipe} SRC -o {output}{size}"
+        split = " --split hash:0.2" if set(self.per_split) == {NO_SPLIT} else ""
+        return f"imagekit manifest {output}{split}"
 
     def summary(self) -> str:
         """The report as text."""
@@ -102,7 +106,8 @@ class SubsetReport:
 
     def _details(self) -> list[str]:
         kept = [f"{count:,} {LINK_WORDS[link]}" for link, count in sorted(self.links.items()) if count]
-        lines = [f"bytes kept: {', '.join(kept)}"] if kept else []
+        too = "" if self.size == "full" else ", their metadata (EXIF, GPS) with them"
+        lines = [f"bytes kept: {', '.join(kept)}{too}"] if kept else []
         if self.n_icc:
             noun = "image" if self.n_icc == 1 else "images"
             lines.append(f"{self.n_icc:,} {noun} with a colour profile (ICC), which is not applied")

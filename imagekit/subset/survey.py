@@ -6,12 +6,14 @@ file that has not changed is not read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagekit.engine.pool import Done, Failed
 from imagekit.files.discover import Discovery
@@ -27,12 +29,15 @@ from imagekit.rules.choosing import (
     sha256_entries,
 )
 from imagekit.rules.outcomes import BadFile
-from imagekit.subset.choose import OVER_CAP, RULES, Choice
+from imagekit.subset.choose import OVER_CAP, RULES, Choice, not_there
 from imagekit.subset.facts import FactTable
 from imagekit.subset.plan import UNSUP, Aliases
 
 Ints = npt.NDArray[np.int64]
 RunItems = Callable[[Iterator[bytes]], Iterator[Done | Failed]]
+
+ASKED = ("reason", "width_in", "height_in", "format_in", "size_bytes", "sha256")
+DENIED = CONTENT_RULES.index("denied")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +47,10 @@ class Survey:
     rows: Ints
     facts: FactTable
     bad: dict[int, BadFile]
+
+    def digest(self) -> str:
+        """Equal when the same rows were looked into and gave what rules ask for, also those that were left out."""
+        return hashlib.sha256(self.rows.tobytes() + self.facts.fingerprint(ASKED).encode()).hexdigest()
 
 
 def no_survey() -> Survey:
@@ -91,9 +100,9 @@ def name_by_content(
         examine_rows(discovery, rows, facts, run_items)
     has = facts.has("sha256")
     digests = [facts.digest("sha256", i) for i in np.flatnonzero(has).tolist()]
-    return Aliases.of(rows[has], digests), {
-        row: bad for row, bad in _bad_rows(discovery, rows, facts).items() if row not in set(rows[has].tolist())
-    }
+    named = set(rows[has].tolist())
+    bad = {row: bad for row, bad in _bad_rows(discovery, rows, facts).items() if row not in named}
+    return Aliases.of(rows[has], digests), bad
 
 
 def cap_classes(names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe, *, bad: dict[int, BadFile]) -> None:
@@ -134,6 +143,21 @@ def _exclude_by_content(
     )
     to_rule = np.array([RULES.index(word) if word in RULES else 0 for word in CONTENT_RULES], np.int8)
     choice.verdicts[rows[good]] = to_rule[verdicts]
+    if sha256_entries(rule.include):  # a list of paths only was asked when names were
+        left = np.setdiff1d(np.arange(len(rows)), good[verdicts == DENIED])
+        unmatched = _unmatched(names.take(pa.array(rows[left])), facts, left, rule.include)
+        shown = [display_name(entry.encode("utf-8", "surrogateescape")) for entry in unmatched]
+        choice.problems += not_there(shown)
+
+
+def _unmatched(names: pa.LargeBinaryArray, facts: FactTable, left: Ints, entries: Sequence[str]) -> list[str]:
+    """The entries, paths or checksums, that none of the positions `left`, which have these names, has."""
+    paths = set(match_paths(names, entries).unmatched)
+    seen = facts.to_arrow("sha256", left)
+    sums = sorted(sha256_entries(entries))
+    is_seen = pc.is_in(pa.array(sums, pa.binary(32)), value_set=seen.cast(pa.binary(32))).to_pylist()
+    gone = paths | {digest.hex() for digest, found in zip(sums, is_seen, strict=True) if not found}
+    return [entry for entry in dict.fromkeys(entries) if entry in gone or entry.lower() in gone]
 
 
 def _bad_rows(discovery: Discovery, rows: Ints, facts: FactTable) -> dict[int, BadFile]:

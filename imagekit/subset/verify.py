@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ import pyarrow.parquet as pq
 from imagekit.environment import count_cores
 from imagekit.errors import ImageError
 from imagekit.files.hashes import sha256_file
-from imagekit.files.names import raw_name, to_path
+from imagekit.files.names import display_name, raw_name, to_path
 from imagekit.rules.outcomes import counted
 from imagekit.subset.foreign import foreign_files
-from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, UNLABELLED
+from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, RECEIPT, STATE, UNLABELLED
 from imagekit.subset.receipt import Receipt, read_receipt
 
 BATCH_ROWS = 16_384
@@ -65,7 +66,22 @@ class VerifyReport:
             of_kind = [fault for fault in self.faults if fault.kind == kind]
             shown = "; ".join(f"{fault.name}: {fault.detail}" for fault in of_kind[:SHOWN_PER_KIND])
             lines.append(f"  {n:,} {kind}: {shown}{'; ...' * (n > SHOWN_PER_KIND)}")
-        return "\n".join([*lines, "the same make-subset command makes what is missing or altered again"])
+        return "\n".join([*lines, *self._remedies()])
+
+    def _remedies(self) -> list[str]:
+        """What mends each kind of fault. Whatever has size and time of what was written, make-subset takes for that."""
+        kinds = {fault.kind for fault in self.faults}
+        lines = []
+        if kinds & {"altered", "unreadable"}:
+            again = "run the same make-subset command again, or run it with --overwrite"
+            lines.append(f"remove the altered and unreadable files and {again}")
+        elif "missing" in kinds:
+            lines.append("the same make-subset command makes what is missing")
+        if "records" in kinds:
+            lines.append("make-subset with --overwrite makes everything, the records too")
+        if "extra" in kinds:
+            lines.append("move elsewhere what make-subset did not write")
+        return lines
 
     def to_dict(self) -> dict[str, object]:
         """The same facts as plain types."""
@@ -84,9 +100,10 @@ def verify_subset(
     """
     subset = Path(subset)
     receipt = read_receipt(subset)
-    faults = list(_check_records(subset, receipt))
+    faults = list(dict.fromkeys(_check_records(subset, receipt)))  # what is missing is missed twice
     n_files = n_bytes = 0
-    total = sum(receipt.counts.get("written", {}).values())
+    written = receipt.counts.get("written")
+    total = sum(written.values()) if isinstance(written, dict) else 0
     with ThreadPoolExecutor(n_workers or count_cores()) as pool:  # hashing lets go of the interpreter
         for batch in _written(subset):
             for fault, size in pool.map(lambda row: _check_file(subset, row), batch):
@@ -97,13 +114,18 @@ def verify_subset(
     if n_files != total:
         detail = f"the receipt counts {total:,} images, the tables list {n_files:,}"
         faults.append(Fault("records", "receipt.json", detail))
-    faults += [Fault("extra", name, "make-subset did not write it") for name in _extra(subset)]
+    faults += [Fault("extra", name, "make-subset did not write it") for name in _extra(subset, receipt)]
     return VerifyReport(subset=subset, n_files=n_files, n_bytes=n_bytes, faults=tuple(faults))
 
 
 def _check_records(subset: Path, receipt: Receipt) -> Iterator[Fault]:
     folder = subset / FOLDER
-    for name, digest in ((FILES, receipt.files_sha256), (UNLABELLED, receipt.unlabelled_sha256)):
+    digests = {
+        FILES: receipt.files_sha256,
+        UNLABELLED: receipt.unlabelled_sha256,
+        QUARANTINE: receipt.quarantine_sha256,
+    }
+    for name, digest in digests.items():
         if digest is None:
             continue
         try:
@@ -112,13 +134,16 @@ def _check_records(subset: Path, receipt: Receipt) -> Iterator[Fault]:
         except ImageError as error:
             yield Fault("records", name, error.detail)
     try:
-        yield from _check_law(folder, receipt)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        outcomes, quarantined = _read_outcomes(folder)
+    except (OSError, KeyError, pa.ArrowException) as error:
         yield Fault("records", FILES, f"it cannot be read: {error}")
+    else:
+        yield from _check_law(outcomes, receipt.counts)
+        yield from _check_quarantine(folder, quarantined)
 
 
-def _check_law(folder: Path, receipt: Receipt) -> Iterator[Fault]:
-    """Every file found has one outcome, and every one in quarantine its line."""
+def _read_outcomes(folder: Path) -> tuple[dict[str, int], set[str]]:
+    """How many rows of files.parquet have each outcome, and the names, as shown, of those in quarantine."""
     outcomes: dict[str, int] = {}
     quarantined: set[str] = set()
     for batch in pq.ParquetFile(folder / FILES).iter_batches(BATCH_ROWS, columns=["file_name", "outcome"]):
@@ -126,20 +151,40 @@ def _check_law(folder: Path, receipt: Receipt) -> Iterator[Fault]:
         for kind, n in counted(kinds.to_pylist()).items():
             outcomes[kind] = outcomes.get(kind, 0) + n
         quarantined |= set(batch["file_name"].filter(pa.compute.equal(kinds, "quarantined")).to_pylist())
-    counts = receipt.counts
-    told = {
-        "selected": counts["selected"],
-        "excluded": sum(counts["excluded"].values()),
-        "quarantined": sum(counts["quarantined"].values()),
-        "not-image": counts["not_image"],
-    }
+    return outcomes, quarantined
+
+
+def _check_law(outcomes: Mapping[str, int], counts: Mapping[str, Any]) -> Iterator[Fault]:
+    """Every file found has one outcome."""
+    try:
+        found = int(counts["found"])
+        told = {
+            "selected": int(counts["selected"]),
+            "excluded": sum(counts["excluded"].values()),
+            "quarantined": sum(counts["quarantined"].values()),
+            "not-image": int(counts["not_image"]),
+        }
+    except (KeyError, AttributeError, TypeError):  # a number where there should be several, or the other way round
+        yield Fault("records", "receipt.json", "its counts are not those of a build")
+        return
     for kind, n in told.items():
         if outcomes.get(kind, 0) != n:
             yield Fault("records", FILES, f"it has {outcomes.get(kind, 0):,} rows {kind}, the receipt counts {n:,}")
-    if counts["found"] != sum(told.values()):
-        yield Fault("records", "receipt.json", f"found {counts['found']:,} is not the sum of the outcomes")
-    with (folder / QUARANTINE).open(encoding="utf-8") as lines:
-        listed = {json.loads(line)["file_name"] for line in lines}
+    if found != sum(told.values()):
+        yield Fault("records", "receipt.json", f"found {found:,} is not the sum of the outcomes")
+
+
+def _check_quarantine(folder: Path, quarantined: Set[str]) -> Iterator[Fault]:
+    """Every file in quarantine has its line."""
+    try:
+        with (folder / QUARANTINE).open(encoding="utf-8", newline="\n") as lines:
+            listed = {json.loads(line)["file_name"] for line in lines}
+    except OSError as error:
+        yield Fault("records", QUARANTINE, error.strerror or str(error))
+        return
+    except (ValueError, KeyError, TypeError):
+        yield Fault("records", QUARANTINE, "it does not hold a JSON object with a file_name in each line")
+        return
     for name in sorted(quarantined - listed):
         yield Fault("records", QUARANTINE, f"it has no line for {name}")
 
@@ -154,7 +199,7 @@ def _written(subset: Path) -> Iterator[list[dict[str, Any]]]:
         try:
             for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
                 yield batch.filter(batch["out_name"].is_valid()).to_pylist()
-        except (OSError, pa.ArrowException):
+        except (OSError, KeyError, pa.ArrowException):
             return  # told already: the table cannot be read
 
 
@@ -176,7 +221,9 @@ def _check_file(subset: Path, row: dict[str, Any]) -> tuple[Fault | None, int]:
     return None, size
 
 
-def _extra(subset: Path) -> list[str]:
-    if not (subset / FOLDER / FILES).exists():
-        return []
-    return foreign_files(subset)
+def _extra(subset: Path, receipt: Receipt) -> list[str]:
+    """Files that are not ours, those among the records too."""
+    ours = {RECEIPT, FILES, QUARANTINE, STATE} | ({UNLABELLED} if receipt.unlabelled_sha256 else set())
+    among_records = {path.name for path in (subset / FOLDER).iterdir()} - ours
+    extra = [display_name(os.fsencode(f"{FOLDER}/{name}")) for name in sorted(among_records)]
+    return extra if not (subset / FOLDER / FILES).exists() else [*extra, *foreign_files(subset)]

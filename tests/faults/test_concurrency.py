@@ -93,8 +93,9 @@ def test_a_dry_run_beside_a_builder_is_not_held_up(source: Path, output: Path) -
 
     code, out, err = commands.run(source, output, "--dry-run")
 
-    assert (code, err.splitlines()[:1]) == (0, [f"next: imagekit make-subset tiny SRC -o {output}"]), err
-    assert "would write 6 images" in out
-    assert sorted(path.name for path in output.parent.iterdir()) == before
+    after = sorted(path.name for path in output.parent.iterdir())
     (output.parent / "go").touch()
     assert first.wait() == 0
+    assert (code, err.splitlines()[0].startswith(f"next: imagekit make-subset tiny {source} -o {output}")) == (0, True)
+    assert "would write 6 images" in out
+    assert after == before

@@ -185,6 +185,32 @@ def test_parquet_is_known_by_its_content_and_keeps_its_columns(tmp_path: Path) -
     assert not table.has_header
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()])
+def test_whole_numbers_of_parquet_are_texts_whatever_their_type(tmp_path: Path, kind: pa.DataType) -> None:
+    whole = pa.array([3.0, None, float("nan"), -0.0, 12.0]).cast(kind)
+    pq.write_table(pa.table({"path": [f"{i}.jpg" for i in range(5)], "target": whole}), tmp_path / "labels")
+
+    table = read_table(tmp_path / "labels")
+
+    assert table.data.column("target").to_pylist() == ["3", None, None, "0", "12"]
+    assert table.data.schema.field("target").metadata is None
+
+
+@pytest.mark.parametrize("last", [0.5, float("inf"), 2.0**70])
+def test_a_parquet_column_with_one_value_that_is_no_whole_number_is_kept_empty_with_its_type(
+    tmp_path: Path, last: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_BATCH_ROWS", 2)
+    content = {"path": [f"{i}.jpg" for i in range(5)], "score": [1.0, 2.0, 3.0, 4.0, last]}
+    pq.write_table(pa.table(content), tmp_path / "labels")
+
+    table = read_table(tmp_path / "labels")
+
+    assert table.data.column("score").to_pylist() == [None] * 5
+    assert table.data.schema.field("score").metadata == {b"type": b"double"}
+    assert table.data.schema.field("path").metadata is None
+
+
 def test_parquet_without_a_column_of_text_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [0.5], "y": [[1]]}), tmp_path / "labels")
 

@@ -178,16 +178,29 @@ def test_two_folders_may_stand_for_one_split():
 
 
 @pytest.mark.parametrize(
-    ("names", "what"),
+    ("names", "splits"),
     [
-        ([b"train/1.jpg", b"test/1.jpg"], "valid would be empty; folders found: test (1), train (1)"),
-        ([b"val/1.jpg", b"a/1.jpg", b"a/2.jpg"], "train would be empty; folders found: a (2), val (1)"),
-        ([], "train would be empty; there are no files"),
+        ([b"train/1.jpg", b"test/1.jpg"], ["train", "test"]),
+        ([b"train/1.jpg", b"unlabeled/1.jpg"], ["train", "unsup"]),
+        ([b"val/1.jpg", b"a/1.jpg", b"a/2.jpg"], ["valid", None, None]),
+        ([b"test/1.jpg"], ["test"]),
     ],
 )
-def test_folders_that_leave_train_or_valid_empty_are_refused(names, what):
+def test_folders_are_taken_as_they_are_whichever_splits_they_stand_for(names, splits):
+    assert splits_of(names, "folders") == splits
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        ([b"b/1.jpg", b"a/1.jpg", b"a/2.jpg"], "no folder stands for a split; folders found: a (2), b (1)"),
+        ([b"1.jpg"], "no folder stands for a split; there are no files"),
+        ([], "no folder stands for a split; there are no files"),
+    ],
+)
+def test_folders_of_which_none_stands_for_a_split_are_refused(names, what):
     assert error_text(SplitError, splits_of, names, "folders") == (
-        f"{what}\n  where: --split folders\n"
+        f"{what}\n  where: split folders\n"
         "  fix: use --split random:0.2 or hash:0.2, or name the folders train and valid (or val)"
     )
 

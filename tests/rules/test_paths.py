@@ -49,3 +49,9 @@ def test_codes_lead_back_to_the_texts(rows: list[tuple[bytes, bool]]) -> None:
     assert texts == [cell if used else None for cell, used in rows]
     assert list(values) == sorted(set(values))
     assert codes.dtype == np.int32
+
+
+def test_cells_that_are_all_empty_have_no_texts() -> None:
+    codes, texts = encode(pa.nulls(2, pa.large_string()), np.array([False, False]))
+
+    assert (codes.tolist(), texts) == ([-1, -1], ())

@@ -293,3 +293,39 @@ def test_a_table_for_no_images_is_refused():
         "no line lists an image of the source; it starts with: 1.jpg; the images with: \n"
         f"  where: table val/list.csv\n  fix: {FIX_PATHS}"
     )
+
+
+# columns that give no value
+
+
+@pytest.mark.parametrize("values", [[None, None], [None, "x"]])
+def test_an_empty_column_of_values_is_refused_by_name(values):
+    text = error_text(
+        ["train/a/1.jpg", "gone.jpg"], values, ["1", "2"], rule="table:l.csv:1:what", heads=["1", "what", "3"]
+    )
+
+    assert text == (
+        'no line that lists an image has a value in column "what"\n'
+        "  where: table l.csv\n"
+        "  fix: fill the column, or name both columns: table:l.csv:PATH:VALUE"
+    )
+
+
+def test_one_value_is_enough_for_a_column_of_values():
+    found = match(["train/a/1.jpg", "train/a/2.jpg"], [None, "x"], rule="table:l.csv:1:2")
+
+    assert given_values(found) == [None, "x", None, None, None]
+
+
+def test_a_column_right_of_the_paths_that_could_not_be_read_says_what_it_holds():
+    fields = [pa.field("path", pa.string()), pa.field("score", pa.string(), metadata={"type": "double"})]
+    data = pa.table([["train/a/1.jpg"], pa.nulls(1, pa.string())], schema=pa.schema(fields))
+
+    with pytest.raises(LabelError) as caught:
+        match_table(arrow(NAMES), data, rule=parse_table_rule("table:l.parquet"), has_header=False, base="")
+
+    assert str(caught.value) == (
+        'the column "score" holds double, must hold texts or whole numbers\n'
+        "  where: table l.parquet\n"
+        "  fix: write its values as texts, or name another column"
+    )

@@ -104,6 +104,41 @@ def test_colour_profiles_are_counted_and_said_not_to_be_applied(tmp_path: Path) 
         assert "icc_profile" not in made.info
 
 
+@in_process
+def test_bytes_kept_in_a_resized_subset_are_said_to_keep_their_metadata(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0110] = "a camera"
+    Image.open(io.BytesIO(picture((4, 4)))).save(buffer, "JPEG", exif=exif)
+    source = plant(tmp_path / "source", two_classes() | {"train/n01/small.JPEG": buffer.getvalue()})
+
+    report = build(source, tmp_path / "out", size=4, link="copy")
+
+    with Image.open(tmp_path / "out/train/n01/small.JPEG") as made:
+        assert made.getexif()[0x0110] == "a camera"
+    assert "bytes kept: 1 copied, their metadata (EXIF, GPS) with them" in report.summary().splitlines()
+    full = build(source, tmp_path / "full", link="copy")
+    assert "bytes kept: 7 copied" in full.summary().splitlines()
+
+
+@in_process
+@pytest.mark.parametrize(
+    ("split", "more"),
+    [("folders", ""), ("hash:0.5", ""), ("none", " --split hash:0.2")],
+    ids=["folders", "hash", "none"],
+)
+def test_the_next_command_fits_the_splits(tmp_path: Path, split: str, more: str) -> None:
+    names = [f"{'train/' if i % 2 else 'val/'}n01/{i}.JPEG" for i in range(8)]
+    if split != "folders":
+        names = [name.partition("/")[2] for name in names]
+    source = plant(tmp_path / "source", dict.fromkeys(names, picture()))
+    rule = recipe(split=split, layout="split/class" if split == "folders" else "class", classes={})
+
+    report = make_subset(rule, source, output=tmp_path / "out", n_workers=1)
+
+    assert report.next_command == f"imagekit manifest {tmp_path / 'out'}{more}"
+
+
 def tiff(compression: str) -> bytearray:
     buffer = io.BytesIO()
     Image.open(io.BytesIO(picture((64, 48)))).save(buffer, "TIFF", compression=compression)

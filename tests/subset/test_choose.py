@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from subset.planning import named, out_names, placed, plan_of, taken, told, verdict_counts
 from subset.trees import plant, recipe, two_classes
 
-from imagekit.errors import ImagekitError, LabelError, RecipeError, SourceError
+from imagekit.errors import ImagekitError, LabelError, RecipeError, SourceError, SplitError
 from imagekit.recipes.load import load_recipes
 from imagekit.recipes.recipe import ChooseRule, Part, Recipe
 from imagekit.rules.choosing import path_hashes, take_fraction
@@ -459,3 +459,36 @@ def test_a_part_cannot_ask_what_names_do_not_answer(rule: dict[str, Any]) -> Non
         "  where: recipe both: part[0].recipe\n"
         "  fix: name a recipe whose choose holds classes, fraction, and include and deny by path only"
     )
+
+
+def test_a_part_draws_anew_from_what_its_recipe_has_drawn() -> None:
+    names = [f"cat/{i:04}.jpg" for i in range(2_000)]
+    half = Recipe(name="half", layout="class", choose=ChooseRule(fraction=0.5))
+
+    choice = choice_from(names, settled_parts(Part(recipe=half, to="train", fraction=0.5)))
+
+    n_taken = len(choice.taken())
+    assert abs(n_taken - 500) < 4 * (2_000 * 0.25 * 0.75) ** 0.5
+
+
+def test_a_part_of_a_recipe_that_draws_nothing_draws_as_it_always_did() -> None:
+    plain = Recipe(name="plain", layout="class")
+
+    choice = choice_from(NAMES, settled_parts(Part(recipe=plain, to="train", fraction=0.3, seed=4)))
+
+    names = pa.array([name.encode() for name in NAMES], pa.large_binary())
+    assert choice.taken().tolist() == np.flatnonzero(take_fraction(path_hashes(names, seed=4), 0.3)).tolist()
+
+
+def test_a_part_that_takes_from_splits_that_the_source_lacks_is_refused() -> None:
+    plain = Recipe(name="plain", layout="split/class")
+    parts = (Part(recipe=plain, to="train"), Part(recipe=plain, from_splits=("valid", "test"), to="valid"))
+
+    text = refused(lambda: choice_from(["train/cat/0.jpg", "train/dog/0.jpg"], settled_parts(*parts)), SplitError)
+
+    assert text == (
+        "the source has no image in valid or test, which the part takes from\n"
+        "  where: recipe both: part[1].from\n"
+        "  fix: complete the source, or make a recipe of your own without that part (--recipes FILE)"
+    )
+    assert len(choice_from(["train/cat/0.jpg", "test/cat/0.jpg"], settled_parts(*parts)).taken()) == 2

@@ -38,10 +38,10 @@ def fake_imagenet() -> dict[str | bytes, bytes]:
     return {name: noise(seed) + b"\0" * (7 * seed) for seed, name in enumerate(names)}
 
 
-def noise(seed: int) -> bytes:
-    """A JPEG unlike that of any other seed, also when it is made smaller."""
+def noise(seed: int, size: tuple[int, int] = (12, 8)) -> bytes:
+    """A JPEG unlike that of any other seed, also when it is made smaller. size: width, height."""
     buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG")
     return buffer.getvalue()
 
@@ -183,6 +183,37 @@ def test_no_record_leads_from_a_hidden_image_to_its_label(source: Path, tmp_path
     assert leaks(output) == []
 
 
+def hidden_states(output: Path) -> list[dict[str, Any]]:
+    """The rows of state.parquet of hidden images."""
+    folder = output / ".imagekit"
+    splits = pq.read_table(folder / "files.parquet")["split"].to_pylist()
+    rows = pq.read_table(folder / "state.parquet").to_pylist()
+    return [row for row, split in zip(rows, splits, strict=True) if split == "unsup"]
+
+
+@pytest.mark.parametrize("link", [None, "copy", "hard"])
+def test_no_record_tells_which_hidden_image_kept_its_bytes(source: Path, tmp_path: Path, link: str | None) -> None:
+    """Of a few small images among many that are resized, each could be told by what only a kept one has."""
+    output, options = tmp_path / "out", SubsetOptions(size=8, link=link)
+    large = expected_folders()["unsup"][2:]
+    plant(source, {name: noise(2000 + i, (24, 16)) for i, name in enumerate(large)})
+    if link == "hard":
+        plant(source, {large[0]: b"no image"})  # one that is bad looks like the others, too
+
+    report = wang(source, output, options=options)
+
+    kept = pq.read_table(output / ".imagekit/unlabelled.parquet")["kept"].to_pylist()
+    assert (kept.count(True), kept.count(False)) == (2, len(large) - (link == "hard"))
+    rows = hidden_states(output)
+    assert {(row["out_name"], row["out_stamp"], row["link"], row["stamp"] is None) for row in rows} == {
+        (None, None, None, link == "hard")
+    }
+    assert leaks(output) == []
+    again = wang(source, output, options=options)
+    assert again.links == report.links
+    assert again.state == ("built" if link == "hard" else "up to date")
+
+
 def test_the_attack_finds_the_labels_of_images_that_are_not_hidden(source: Path, tmp_path: Path) -> None:
     """Or the test above would prove nothing."""
     output = tmp_path / "out"
@@ -279,12 +310,17 @@ def test_a_hidden_image_that_was_damaged_by_hand_is_made_again(source: Path, tmp
     wang(source, output)
     fresh = tree(output)
     victim = next((output / "unsup").iterdir())
-    victim.unlink()
+    data = victim.read_bytes()
+    for damage in (None, data[:-1], bytes([*data[:-1], data[-1] ^ 1])):
+        if damage is None:
+            victim.unlink()
+        else:
+            victim.write_bytes(damage)
 
-    report = wang(source, output)
+        report = wang(source, output)
 
-    assert report.state == "built"
-    assert tree(output) == fresh
+        assert report.state == "built"
+        assert tree(output) == fresh
 
 
 def test_hard_linked_hidden_images_are_made_again_each_time_for_nothing_may_tell_what_they_are(

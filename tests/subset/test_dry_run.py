@@ -32,6 +32,11 @@ def build(source: Path, output: Path, **more: Any) -> SubsetReport:
     return make_subset(recipe(), source, output=output, **{"options": HALF} | more)
 
 
+@pytest.fixture(autouse=True)
+def six_images_tell_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagekit.subset.making.TIMED_IMAGES", 2)
+
+
 def everything(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Every entry below a folder, hidden ones and folders too, with inode, size and times."""
     return {
@@ -141,6 +146,8 @@ def test_an_estimate_of_one_image_without_an_earlier_pace_is_not_given(tmp_path:
 def test_the_next_command_is_the_one_that_builds_it(source: Path, output: Path) -> None:
     assert plan(source, output).next_command == f"imagekit make-subset tiny SRC -o {output} --size 4"
     assert plan(source, output, options=SubsetOptions()).next_command == f"imagekit make-subset tiny SRC -o {output}"
+    typed = "imagekit make-subset tiny photos -o out --recipes mine.toml"
+    assert replace(plan(source, output), typed=typed).next_command == typed
 
 
 def test_with_other_versions_a_change_makes_everything_new(source: Path, output: Path) -> None:

@@ -124,3 +124,15 @@ def test_an_empty_table_has_empty_columns() -> None:
     assert len(table) == 0
     assert [table.to_arrow(name, np.zeros(0, np.int64)).to_pylist() for name in EVERY] == [[]] * len(EVERY)
     assert table.to_arrow("sha256", np.full(2, -1, np.int64)).to_pylist() == [None, None]
+
+
+def test_of_rows_that_are_taken_over_only_the_columns_asked_for_come_along() -> None:
+    known = FactTable(2)
+    made = {"out_sha256": b"o" * 32, "decode_path": "full", "decoder_said": "odd", "kept": True}
+    known.put(1, {"sha256": b"s" * 32, "width_in": 3, "format_in": "PNG"} | made)
+    facts = FactTable(2)
+
+    facts.take_over(known, np.array([False, True]), names=("sha256", "width_in", "format_in"))
+
+    assert facts.get(1) == {"sha256": b"s" * 32, "width_in": 3, "format_in": "PNG"}
+    assert facts.is_done.tolist() == [False, True]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from subset.trees import picture, plant, recipe, tree, two_classes
 
@@ -97,7 +99,9 @@ def test_what_a_killed_manifest_command_left_does_not_stand_in_the_way(source: P
 
 
 def test_the_manifest_goes_with_the_version_it_describes_and_the_summary_says_so(source: Path, output: Path) -> None:
-    plant(output, {"metadata.parquet": b"manifest", "metadata.parquet.quarantine.jsonl": b"{}"})
+    manifest = pa.table({"file_name": ["x"]}).replace_schema_metadata({"imagekit": "{}"})
+    pq.write_table(manifest, output / "metadata.parquet")
+    plant(output, {"metadata.parquet.quarantine.jsonl": b"{}"})
 
     report = rebuild(source, output)
     again = rebuild(source, output)

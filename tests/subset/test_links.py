@@ -141,7 +141,7 @@ def test_small_images_that_a_resize_keeps_are_linked_and_counted_too(source: Pat
     report = build(source, tmp_path / "out", size=4, link="hard")
 
     assert report.links == {"hard": 2}
-    assert "bytes kept: 2 hard-linked" in report.summary().splitlines()
+    assert "bytes kept: 2 hard-linked, their metadata (EXIF, GPS) with them" in report.summary().splitlines()
     assert (tmp_path / "out/train/n01/small.JPEG").samefile(source / "train/n01/small.JPEG")
     table = {row["file_name"]: row for row in pq.read_table(tmp_path / "out/.imagekit/files.parquet").to_pylist()}
     assert (table["train/n01/small.JPEG"]["kept"], table["train/n01/small.JPEG"]["resized"]) == (True, False)

@@ -40,8 +40,38 @@ def refused(**settings: Any) -> str:
             'mode is "none", but the size is 160\n  where: --mode none --size 160\n'
             "  fix: leave --size out, or give another --mode",
         ),
+        (
+            {"mode": "fit"},
+            'mode is "fit", but size full keeps every byte as it is\n  where: --mode fit\n'
+            "  fix: leave --mode out, or give a size such as --size 160",
+        ),
+        (
+            {"filter": "box"},
+            'filter is "box", but size full keeps every byte as it is\n  where: --filter box\n'
+            "  fix: leave --filter out, or give a size such as --size 160",
+        ),
+        (
+            {"format": "png", "mode": "none"},
+            'format is "png", but size full keeps every byte as it is\n  where: --format png\n'
+            "  fix: leave --format out, or give a size such as --size 160",
+        ),
+        (
+            {"quality": 50},
+            "quality is 50, but size full keeps every byte as it is\n  where: --quality 50\n"
+            "  fix: leave --quality out, or give a size such as --size 160",
+        ),
     ],
-    ids=["no link", "nearly a link", "no check", "check of a size", "mode none of a size"],
+    ids=[
+        "no link",
+        "nearly a link",
+        "no check",
+        "check of a size",
+        "mode none of a size",
+        "mode of full",
+        "filter of full",
+        "format of full",
+        "quality of full",
+    ],
 )
 def test_what_cannot_be_is_refused_with_what_can(settings: dict[str, Any], text: str) -> None:
     assert refused(**settings) == text

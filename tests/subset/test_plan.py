@@ -212,6 +212,36 @@ def test_a_label_that_cannot_be_a_folder_puts_its_images_into_quarantine_and_mak
     assert plan.places == (Place(b"cat", "cat", None),)
 
 
+@pytest.mark.parametrize(("file", "label"), [("test/0.png", "0.png"), ("test/A.png", "a.png"), ("test/x.png", "0.png")])
+def test_a_file_that_would_lie_where_a_folder_is_made_is_a_path_collision(
+    tmp_path: Path, file: str, label: str
+) -> None:
+    folder = f"test/{label}"
+    source = plant(
+        tmp_path, named("train/n01/0.jpg", "test/n/1.png", file) | {"test/l.csv": f"n/1.png,{label}\n".encode()}
+    )
+    rule = recipe(layout="split/tree", label={"train": "folder:2", "test": "table:test/l.csv:1:2"}, classes={})
+
+    plan = plan_of(source, rule, out_format="bytes")
+
+    collides = file.lower() == folder
+    expected = [(file, "path-collision", f"would lie where the subset has the folder {file}")]
+    assert told(plan) == (expected if collides else [])
+    assert sorted(out_names(plan)) == sorted([f"{folder}/1.png", "train/n01/0.jpg", *([] if collides else [file])])
+
+
+def test_a_file_that_would_lie_where_a_deeper_folder_begins_is_a_path_collision() -> None:
+    names = discovery_of([b"test/a.png/x/1.jpg", b"test/y/0.jpg", b"train/n01/0.jpg"])
+    rule = Recipe(name="tiny", layout="split/tree", label={"train": "folder:2"}, split="folders")
+    choice = choose_by_name(names.names, rule, tables={}, root="source")
+    found = discovery_of([b"test/a.png/x/1.jpg", b"test/a.png", b"train/n01/0.jpg"])  # as no file system has them
+
+    plan = place_choice(found, choice, rule, out_format="bytes")
+
+    detail = "would lie where the subset has the folder test/a.png"
+    assert told(plan) == [("test/a.png", "path-collision", detail)]
+
+
 def test_a_label_longer_than_a_folders_name_can_be_is_too_long() -> None:
     plan = plan_of_labels({b"1.jpg": "x" * 256, b"2.jpg": "x" * 255})
 
@@ -294,18 +324,39 @@ def test_another_layout_than_the_recipes_says_where_to_point(
     )
 
 
-def test_a_source_without_valid_images_says_which_recipe_wants_them(tmp_path: Path) -> None:
-    source = plant(tmp_path, named("train/n01/0.jpg", "train/n02/0.jpg"))
+@pytest.mark.parametrize("other", ["test", "unlabeled", "train"])
+@pytest.mark.parametrize("name", ["n01/1.jpg", "1.jpg"])
+def test_a_source_without_valid_images_is_taken_as_it_is(tmp_path: Path, other: str, name: str) -> None:
+    source = plant(tmp_path, named("train/n01/0.jpg", "train/n02/0.jpg", f"{other}/{name}"))
+    rule = recipe(layout="split/tree", label={"train": "folder:2", other: "folder:2"}, classes={})
+
+    plan = plan_of(source, rule)
+
+    expected = ["train/n01/0.jpg", "train/n02/0.jpg"]
+    if (other, name) != ("train", "1.jpg"):  # the only one that has to have a label
+        expected.append(f"{other}/{name}")
+    assert sorted(out_names(plan)) == sorted(expected)
+
+
+def test_a_source_of_only_a_test_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    source = plant(tmp_path, named("test/n01/0.jpg", "test/n02/0.jpg"))
+
+    assert {split for _, split in placed(plan_of(source, recipe())).values()} == {"test"}
+
+
+def test_a_source_whose_folders_stand_for_no_split_says_which_recipe_wants_them(tmp_path: Path) -> None:
+    source = plant(tmp_path, named("a/n01/0.jpg", "b/n02/0.jpg"))
+    rule: dict[str, Any] = {"layout": "tree", "label": "parent"}
 
     with pytest.raises(SplitError) as caught:
-        plan_of(source, recipe())
+        plan_of(source, recipe(**rule, split="folders"))
 
     assert str(caught.value) == (
-        "valid would be empty; folders found: train (2)\n"
+        "no folder stands for a split; folders found: a (1), b (1)\n"
         '  where: recipe tiny: split = "folders"\n'
         "  fix: complete the source, or give another split in a recipe of your own (--recipes FILE)"
     )
-    assert len(plan_of(source, recipe(split="none")).rows()) == 2
+    assert len(plan_of(source, recipe(**rule, split="none")).rows()) == 2
 
 
 # the rest of a plan

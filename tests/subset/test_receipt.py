@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ def output(tmp_path: Path, in_process: None) -> Path:
 
 
 def masked(content: dict[str, Any]) -> dict[str, Any]:
-    """Without what depends on the versions installed: their names, and the digest of a file that Arrow wrote."""
+    """Without what depends on the versions installed: their names, and digests of what libraries wrote and said."""
     assert content["versions"] == {name: version(name) for name in ("imagekit", "pillow", "pyarrow", "torch")}
     assert len(content["files_sha256"]) == 64
-    return content | {"versions": "masked", "files_sha256": "masked"}
+    return content | {"versions": "masked", "files_sha256": "masked", "quarantine_sha256": "masked"}
 
 
 def test_the_receipt_says_what_it_said_in_version_1(output: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_receipt_of_an_early_version_is_read_and_its_options_have_their_defaul
     assert receipt.options == {"size": 4}
     assert options_of(receipt.options) == {"size": 4, "link": None, "check": "decode"}
     assert receipt.counts["found"] == 8
-    assert (receipt.unlabelled_sha256, receipt.read_as) == (None, {})
+    assert (receipt.unlabelled_sha256, receipt.quarantine_sha256, receipt.read_as) == (None, None, {})
 
 
 def test_the_receipt_carries_the_digest_of_the_file_table(output: Path) -> None:
@@ -99,6 +100,10 @@ def test_a_receipt_comes_back_as_it_was_written(tmp_path: Path) -> None:
 FIX = "give another -o, or move that folder away yourself"
 
 
+def holding(**changes: Any) -> Callable[[str], str]:
+    return lambda text: json.dumps(json.loads(text) | changes)
+
+
 @pytest.mark.parametrize(
     ("change", "what", "fix"),
     [
@@ -111,8 +116,20 @@ FIX = "give another -o, or move that folder away yourself"
         (lambda text: text.replace('"format_version": 1', '"format_version": "1"'),
          "the receipt has format_version '1', this imagekit reads 1", "update imagekit, or give another -o"),
         (lambda text: text.replace('"options"', '"option"'), "the receipt lacks 'options'", FIX),
+        (holding(counts=[]), "the receipt's 'counts' must be an object", FIX),
+        (holding(recipe="tiny"), "the receipt's 'recipe' must be an object", FIX),
+        (holding(read_as=None), "the receipt's 'read_as' must be an object", FIX),
+        (holding(files_sha256=7), "the receipt's 'files_sha256' must be text", FIX),
+        (holding(unlabelled_sha256=7), "the receipt's 'unlabelled_sha256' must be text or null", FIX),
+        (holding(quarantine_sha256=[]), "the receipt's 'quarantine_sha256' must be text or null", FIX),
+        (holding(counts={"found": "8"}), "the receipt's 'counts.found' must be a whole number, or an object of them",
+         FIX),
+        (holding(counts={"written": {"train": None}}),
+         "the receipt's 'counts.written' must be a whole number, or an object of them", FIX),
     ],
-    ids=["cut", "a list", "another kind", "newer", "a version that is text", "a key missing"],
+    ids=["cut", "a list", "another kind", "newer", "a version that is text", "a key missing", "counts a list",
+         "recipe a text", "nothing read", "a number for a digest", "a number for a digest that may be null",
+         "a list for a digest", "a count that is text", "a count that is null"],
 )  # fmt: skip
 def test_a_damaged_receipt_is_refused_in_words(tmp_path: Path, change: Any, what: str, fix: str) -> None:
     (tmp_path / ".imagekit").mkdir()

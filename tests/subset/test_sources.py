@@ -142,6 +142,57 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("n_links", "files", "only"),
+    [
+        (16, (), "16 symbolic links, which are not followed"),
+        (1, (), "1 symbolic link, which is not followed"),
+        (2, ("a.txt",), "1 other file and 2 symbolic links, which are not followed"),
+    ],
+)
+def test_a_folder_of_links_says_that_they_are_not_followed(
+    tmp_path: Path, n_links: int, files: tuple[str, ...], only: str
+) -> None:
+    images = plant(tmp_path / "images", named("0.jpg"))
+    root = plant(tmp_path / "links", named("n01/.keep", *files))
+    for i in range(n_links):
+        (root / f"n01/{i}.jpg").symlink_to(images / "0.jpg")
+
+    with pytest.raises(SourceError) as caught:
+        opened(root)
+
+    assert str(caught.value) == (
+        f"the folder holds no images, only {only}\n"
+        f"  where: {root}\n"
+        "  fix: point at the folder that the links lead to, or copy what they lead to (cp -rL)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [
+        ((".DS_Store",), "1 hidden file or folder (its name begins with a dot) was not looked into"),
+        (
+            (".DS_Store", "n01/.0.jpg", ".old/n01/1.jpg"),
+            "3 hidden files and folders (names that begin with a dot) were not looked into",
+        ),
+    ],
+)
+def test_what_is_hidden_is_counted_and_told(tmp_path: Path, hidden: tuple[str, ...], said: str) -> None:
+    source = opened(plant(tmp_path, named("n01/0.jpg", *hidden)), layout="class")
+
+    assert source.said == (said,)
+    assert source.read_as()["n_hidden"] == len(hidden)
+    assert len(source.discovery) == 1
+
+
+def test_nothing_hidden_is_not_told(tmp_path: Path) -> None:
+    source = opened(plant(tmp_path, named("n01/0.jpg")), layout="class")
+
+    assert source.said == ()
+    assert source.read_as()["n_hidden"] == 0
+
+
 def test_an_empty_folder_holds_no_images(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         opened(tmp_path)
@@ -199,6 +250,25 @@ def test_labels_come_from_a_table_of_any_common_kind(tmp_path: Path, file: str, 
     assert verdict_counts(plan) == {"selected": 2, "not-in-list": 1}
     read_as = open_source(root, rule, beside=None).read_as()
     assert read_as["tables"] == {file: sha256_bytes(content).hex()}
+
+
+def test_a_parquet_column_of_whole_numbers_labels_and_one_of_other_values_says_what_it_holds(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    columns = {"file": ["0.jpg", "1.jpg"], "target": [3.0, 12.0], "score": [0.5, 1.0], "box": [[1], [2]]}
+    pq.write_table(pa.table(columns), buffer)
+    root = plant(tmp_path, named("0.jpg", "1.jpg") | {"l.parquet": buffer.getvalue()})
+
+    plan = plan_of(root, Recipe(name="mine", layout="list", label="table:l.parquet:file:target"))
+
+    assert placed(plan) == {"3/0.jpg": ("3", None), "12/1.jpg": ("12", None)}
+    for column, kind in (("score", "double"), ("4", "list<element: int64>")):
+        with pytest.raises(LabelError) as caught:
+            plan_of(root, Recipe(name="mine", layout="list", label=f"table:l.parquet:file:{column}"))
+        assert str(caught.value) == (
+            f'the column "{"box" if column == "4" else column}" holds {kind}, must hold texts or whole numbers\n'
+            "  where: table l.parquet\n"
+            "  fix: write its values as texts, or name another column"
+        )
 
 
 def test_columns_can_be_named_or_counted(tmp_path: Path) -> None:

@@ -6,23 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from subset.trees import picture, pixels, plant, tree
 
 from imagekit.engine.pool import Done, Failed
-from imagekit.errors import TooManyBadError
+from imagekit.errors import SourceError
 from imagekit.files.discover import discover
 from imagekit.recipes.recipe import ChooseRule, Recipe
-from imagekit.subset import survey as survey_room
+from imagekit.rules.choosing import path_hashes
 from imagekit.subset.build import make_subset
 from imagekit.subset.choose import choose_by_name
 from imagekit.subset.examine import Examine
 from imagekit.subset.facts import FactTable
 from imagekit.subset.options import SubsetOptions
 from imagekit.subset.summary import SubsetReport
-from imagekit.subset.survey import survey
+from imagekit.subset.survey import Survey, no_survey, survey
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -141,12 +143,39 @@ def test_an_image_that_cannot_be_read_is_quarantined_with_what_is_known_of_it(so
 
 
 def test_when_no_image_passes_nothing_is_published(source: Path, tmp_path: Path) -> None:
-    for choose in ({"min_side": 1000}, {"deny": ("**",), "min_side": 1}, {"deny": ("**", "0" * 64), "per_class": 2}):
-        with pytest.raises(TooManyBadError) as caught:
+    denied: list[dict[str, Any]] = [{"deny": ("**",), "min_side": 1}, {"deny": ("**", "0" * 64), "per_class": 2}]
+    for choose, rule_name in (({"min_side": 1000}, "below-min-side"), *((one, "denied") for one in denied)):
+        with pytest.raises(SourceError) as caught:
             build(source, tmp_path / "out", **choose)
 
-        assert caught.value.what == "not one of the chosen images can be used"
+        assert caught.value.what == f"the recipe's rules leave out every image: {rule_name} 4"
+        assert caught.value.fix == "mend the rules of the recipe; nothing was published"
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("include", "gone"),
+    [
+        ((sha256_of(PICTURES["cat/b.png"]), "0" * 64), ["0" * 64]),
+        ((sha256_of(PICTURES["cat/b.png"]).upper(), "cat/a.png", "cat/x.png", "dog/*"), ["cat/x.png", "dog/*"]),
+        (("cat/a.png", "0" * 64, "cat/\n.png"), ["0" * 64, r"cat/\n.png"]),
+        ((sha256_of(PICTURES["cat/b.png"]), "cat/bad.png", sha256_of(b"no image")), []),
+        ((sha256_of(PICTURES["cat/b.png"]), sha256_of(PICTURES["cat/c.png"])), [sha256_of(PICTURES["cat/c.png"])]),
+    ],
+    ids=["sum", "paths", "escaped", "those that are bad are there", "denied"],
+)
+def test_entries_of_a_mixed_include_list_that_no_image_has_are_told(
+    source: Path, tmp_path: Path, include: tuple[str, ...], gone: list[str]
+) -> None:
+    plant(source, {"cat/bad.png": b"no image"})
+
+    report = build(source, tmp_path / "out", include=include, deny=(sha256_of(PICTURES["cat/c.png"]),))
+
+    told = [(bad.file_name, bad.detail) for bad in report.bad_files if bad.reason == "vanished"]
+    assert told == [(entry, "choose.include lists it, but no image that is left has it") for entry in gone]
+    assert report.exit_code == 3
+    again = build(source, tmp_path / "out", include=include, deny=(sha256_of(PICTURES["cat/c.png"]),))
+    assert (again.state, again.bad_files) == ("up to date", report.bad_files)
 
 
 # again
@@ -197,6 +226,67 @@ def test_an_image_that_was_over_the_cap_moves_up_when_another_goes(source: Path,
     assert tree(output) == tree(tmp_path / "fresh")
 
 
+def test_an_image_that_was_left_out_and_changed_is_told_as_it_is_now(source: Path, tmp_path: Path) -> None:
+    output, fresh = tmp_path / "out", tmp_path / "fresh"
+    plant(source, {"cat/c.png": picture((9, 9), format="PNG")})
+    build(source, output, min_side=20)
+    plant(source, {"cat/c.png": picture((11, 11), format="PNG")})
+
+    report = build(source, output, min_side=20)
+
+    build(source, fresh, min_side=20)
+    assert report.state == "built"
+    assert tree(output) == tree(fresh)
+    assert build(source, output, min_side=20).state == "up to date"
+
+
+def stems_in(output: Path) -> set[str]:
+    return {Path(name).stem for name in names_in(output)}
+
+
+def hash_of(name: str) -> int:
+    return int(path_hashes(pa.array([name.encode()], pa.large_binary()), seed=0)[0])
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_an_image_that_another_one_pushes_over_the_cap_keeps_nothing_of_what_it_became(
+    source: Path, tmp_path: Path, size: int | None
+) -> None:
+    output, fresh, options = tmp_path / "out", tmp_path / "fresh", SubsetOptions(size=size or "full")
+    capped = rule(min_side=5, per_class=2)
+    make_subset(capped, source, output=output, options=options)
+    before = stems_in(output)
+    least = min(hash_of(f"cat/{stem}.png") for stem in before)
+    lower = next(name for i in range(1000) if hash_of(name := f"cat/new{i}.png") < least)
+    plant(source, {lower: picture((20, 20), seed=9, format="PNG")})
+
+    make_subset(capped, source, output=output, options=options)
+
+    make_subset(capped, source, output=fresh, options=options)
+    assert Path(lower).stem in stems_in(output)
+    assert len(before - stems_in(output)) == 1
+    assert tree(output) == tree(fresh)
+
+
+def test_the_digest_of_a_survey_tells_what_was_found_and_not_in_which_order(source: Path) -> None:
+    look, names = Examine(source=str(source)), [b"cat/a.png", b"cat/b.png", b"cat/gone.png"]
+    rows = np.arange(3)
+
+    def seen(order: list[int], **other: Any) -> str:
+        facts = FactTable(3)
+        for i in order:
+            facts.put(i, look(names[i]) | (other if i == 1 else {}))
+        return Survey(rows=rows, facts=facts, bad={}).digest()
+
+    assert seen([0, 1, 2]) == seen([2, 0, 1])
+    others: list[dict[str, Any]] = [
+        {"width_in": 31}, {"height_in": 11}, {"size_bytes": 1}, {"sha256": b"s" * 32}, {"format_in": "GIF"},
+        {"reason": "vanished"},
+    ]  # fmt: skip
+    assert len({seen([0, 1, 2], **other) for other in [{}, *others]}) == 7
+    assert no_survey().digest() != Survey(rows=rows, facts=FactTable(3), bad={}).digest()
+
+
 def test_an_image_that_was_kept_at_full_without_a_check_is_looked_into(source: Path, tmp_path: Path) -> None:
     """--check none notes no width, so the survey's own must come from it."""
     output, unchecked = tmp_path / "out", SubsetOptions(check="none")
@@ -235,7 +325,7 @@ def test_examining_never_decodes(source: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert (facts["width_in"], facts["height_in"], facts["mode_in"]) == (30, 10, "RGB")
     assert Examine(source=str(source))(b"cat/gone.png") == {"reason": "vanished", "detail": "No such file or directory"}
-    assert survey_room.no_survey().rows.tolist() == []
+    assert no_survey().rows.tolist() == []
 
 
 def test_an_image_whose_name_clashed_is_made_when_the_other_goes(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from subset.trees import InlineWorkers, picture, plant, recipe, settle, tree, two_classes
@@ -19,6 +21,7 @@ from imagekit.files.atomic import staging_folder
 from imagekit.recipes.recipe import Part, Recipe
 from imagekit.subset.build import make_subset
 from imagekit.subset.options import SubsetOptions
+from imagekit.subset.previous import OldNames
 from imagekit.subset.summary import Changes, SubsetReport
 
 HALF = SubsetOptions(size=4)
@@ -488,6 +491,20 @@ def test_a_subset_that_is_built_anew_with_other_options_is_not_written_through_e
 # --- composite -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\x1c", "\n"])
+def test_a_bad_image_whose_name_holds_what_ends_a_line_elsewhere_is_known_again(
+    source: Path, output: Path, made: list[str], sign: str
+) -> None:
+    plant(source, {f"train/n01/a{sign}b.JPEG": b""})
+    build(source, output)
+    plant(source, {"train/n01/new.JPEG": picture()})
+
+    report, names = update(source, output, made)
+
+    assert names == ["train/n01/new.JPEG"]
+    assert [bad.reason for bad in report.bad_files] == ["truncated"]
+
+
 def test_unlabelled_images_are_kept_as_well(source: Path, output: Path, made: list[str]) -> None:
     mixed = Recipe(
         name="mix",
@@ -509,6 +526,14 @@ def test_unlabelled_images_are_kept_as_well(source: Path, output: Path, made: li
     assert made == ["train/n01/new.JPEG"]
     make_subset(mixed, source, output=output.with_name("fresh"), options=copies)
     assert tree(output) == tree(output.with_name("fresh"))
+
+
+def test_old_names_are_found_by_position() -> None:
+    names = OldNames(np.array([1, 4, 9]), pa.array([b"a", b"\xff", b"c"], pa.large_binary()))
+
+    assert dict(names) == {1: b"a", 4: b"\xff", 9: b"c"}
+    assert [position in names for position in (0, 4, 5, 10)] == [False, True, False, False]
+    assert dict(OldNames(np.zeros(0, np.int64), pa.array([], pa.large_binary()))) == {}
 
 
 # --- any history -----------------------------------------------------------------------------------------------------
