@@ -165,8 +165,7 @@ class Making:
 
     def _digest(self) -> str:
         """Equal when plan, what was asked of content, the tables and the folders nobody can read are the same."""
-        read_as = self.found.read_as() | {"n_hidden": 0}  # a hidden file more is no reason to publish anew
-        parts = [self.plan.digest(), self.survey.digest(), read_as, *map(repr, self.unreadable)]
+        parts = [self.plan.digest(), self.survey.digest(), self.found.read_as(), *map(repr, self.unreadable)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _journal_identity(self) -> str:

@@ -40,7 +40,7 @@ class Source:
         """What the receipt holds: what open rules came to, the tables that were used, how many names were hidden."""
         recipes = [part.recipe for part in self.recipe.parts] or [self.recipe]
         rules = [{"layout": one.layout, "label": one.label, "split": one.split} for one in recipes]
-        return {"rules": rules, "tables": dict(self.checksums), "n_hidden": self.discovery.n_hidden}
+        return {"rules": rules, "tables": dict(self.checksums)}
 
 
 def open_source(root: Path, recipe: Recipe, *, beside: Path | None) -> Source:
