@@ -87,22 +87,6 @@ def resize_hwc(image_HWC: Array, size: tuple[int, int], *, filter: str = "bicubi
     return result
 
 
-def shortest_side_size(size: tuple[int, int], side_px: int) -> tuple[int, int]:
-    """(width, height) with the shortest side at `side_px` and the same aspect; the longest is rounded, half up.
-
-    Never enlarges: a size whose shortest side is `side_px` or less comes back as it is. Errors: ShapeError if either is
-    less than 1.
-    """
-    _check_size(size)
-    if side_px < 1:
-        raise ShapeError(f"side_px is {side_px}, must be at least 1", where="shortest_side_size: side_px")
-    shortest = min(size)
-    if shortest <= side_px:
-        return size
-    width, height = ((2 * side * side_px + shortest) // (2 * shortest) for side in size)
-    return width, height
-
-
 def _resize_tensor(x_HWC: torch.Tensor, size: tuple[int, int], filter: str, box: Box) -> torch.Tensor:
     from torch.nn.functional import interpolate
 

@@ -78,7 +78,8 @@ def _build(order: Order, *, max_bad: Tolerance | None, progress: Progress | None
         # what a worker loads takes it most of a second: let it begin before this process loads what planning takes
         if not output.exists():
             workers.start()
-        from imagekit.subset.prepare import open_previous, prepare, refuse_foreign_files
+        from imagekit.subset.foreign import refuse_foreign_files
+        from imagekit.subset.prepare import open_previous, prepare
         from imagekit.subset.sources import open_source
 
         found = open_source(order.source, order.recipe, beside=order.beside)
@@ -96,7 +97,8 @@ def _build(order: Order, *, max_bad: Tolerance | None, progress: Progress | None
 
 def _estimate(order: Order) -> SubsetReport:
     """What a build would do, refused where the build would be; nothing is written and no lock taken."""
-    from imagekit.subset.prepare import open_previous, prepare, refuse_foreign_files
+    from imagekit.subset.foreign import refuse_foreign_files
+    from imagekit.subset.prepare import open_previous, prepare
     from imagekit.subset.sources import open_source
 
     found = open_source(order.source, order.recipe, beside=order.beside)

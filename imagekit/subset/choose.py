@@ -238,6 +238,7 @@ def _choose_paths(names: pa.LargeBinaryArray, choice: Choice, recipe: Recipe) ->
 
 
 def not_there(entries: Sequence[str]) -> tuple[BadFile, ...]:
+    """For the quarantine list: entries of choose.include that no image has, a bounded number of them by name."""
     detail = "choose.include lists it, but no image that is left has it"
     found = [BadFile(file_name=entry, reason="vanished", detail=detail) for entry in entries[:MAX_PROBLEMS]]
     if len(entries) > MAX_PROBLEMS:

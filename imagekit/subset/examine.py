@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from imagekit.pixels.open import Header
 
 
+# what Examine gives of a file that can be read
+EXAMINED = (
+    "stamp",
+    "size_bytes",
+    "sha256",
+    "format_in",
+    "mode_in",
+    "width_in",
+    "height_in",
+    "exif_orientation",
+    "n_frames",
+    "icc",
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examine:
     """The task of a worker: a raw source name -> what its bytes and header say. Nothing is decoded."""

@@ -303,7 +303,8 @@ class Making:
 
     def _remove_empty_folders(self, staging: Path) -> None:
         """A class of which no image can be used has no folder: other programs refuse a class without images."""
-        written = {job.out_name.rpartition(b"/")[0] for job in self.plan.jobs(self.plan.rows()[~self.facts.is_bad])}
+        filled = np.unique(self.plan.place_of[self.plan.rows()[~self.facts.is_bad]])
+        written = {self.plan.places[code].folder for code in filled.tolist()}
         for folder in sorted({place.folder for place in self.plan.places} - written, reverse=True):
             if folder and not any(other.startswith(folder + b"/") for other in written):
                 to_path(staging, folder).rmdir()
@@ -319,7 +320,7 @@ class Making:
         if not len(todo):
             return 0.0
         pace = self.previous.seconds_per_image() if self.previous else None
-        if pace is None and len(todo):
+        if pace is None:
             rows = self.plan.rows()[todo[np.linspace(0, len(todo) - 1, min(SAMPLED_IMAGES, len(todo))).astype(int)]]
             started = 0.0
             for n_done, _ in enumerate(run_items((job.name, job.out_name) for job in self.plan.jobs(rows)), start=1):

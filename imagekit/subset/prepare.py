@@ -9,9 +9,8 @@ import numpy as np
 from imagekit.errors import OutputError
 from imagekit.rules.outcomes import unreadable_folders
 from imagekit.subset.choose import Choice, choose_by_name
-from imagekit.subset.examine import Examine
+from imagekit.subset.examine import EXAMINED, Examine
 from imagekit.subset.facts import FactTable
-from imagekit.subset.foreign import refuse_foreign_files
 from imagekit.subset.making import Making, versions
 from imagekit.subset.options import options_of
 from imagekit.subset.order import Order
@@ -20,22 +19,6 @@ from imagekit.subset.previous import Previous, compare, read_previous
 from imagekit.subset.receipt import Receipt, read_receipt
 from imagekit.subset.sources import Source
 from imagekit.subset.survey import Survey, cap_classes, name_by_content, no_survey, survey
-
-__all__ = ["open_previous", "prepare", "refuse_foreign_files"]
-
-# what Examine gives of a file that can be read
-EXAMINED = (
-    "stamp",
-    "size_bytes",
-    "sha256",
-    "format_in",
-    "mode_in",
-    "width_in",
-    "height_in",
-    "exif_orientation",
-    "n_frames",
-    "icc",
-)
 
 
 def open_previous(order: Order) -> Previous | None:
@@ -48,7 +31,7 @@ def open_previous(order: Order) -> Previous | None:
     if order.overwrite:
         return None
     _require_same_options(order, receipt)
-    return read_previous(order.output)
+    return read_previous(order.output, receipt)
 
 
 def prepare(order: Order, found: Source, previous: Previous | None) -> Making:

@@ -23,7 +23,7 @@ from imagekit.files.names import display_name, to_path
 from imagekit.subset.facts import LINK, FactTable
 from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, STATE, UNLABELLED
 from imagekit.subset.plan import BATCH_ROWS, Plan
-from imagekit.subset.receipt import IMAGE_FIELDS, STATE_SCHEMA, UNLABELLED_SCHEMA, Receipt, read_receipt
+from imagekit.subset.receipt import IMAGE_FIELDS, STATE_SCHEMA, UNLABELLED_SCHEMA, Receipt
 from imagekit.subset.records import HIDDEN_LINK
 from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 
@@ -148,10 +148,9 @@ class Previous:
             facts.put(int(positions[i]), {"detail": details.get(names[i].as_py(), "")})
 
 
-def read_previous(output: Path) -> Previous | None:
-    """The records of the subset at `output`; None where they are missing, damaged or do not fit the receipt."""
+def read_previous(output: Path, receipt: Receipt) -> Previous | None:
+    """The records of the subset at `output`; None where they are missing, damaged or do not fit its receipt."""
     folder = output / FOLDER
-    receipt = read_receipt(output)
     try:
         state = pq.read_table(folder / STATE)
         built_ns = (folder / STATE).stat().st_mtime_ns

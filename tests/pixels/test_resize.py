@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from imagekit.errors import ShapeError, UsageError
-from imagekit.pixels.resize import FILTERS, resize, resize_hwc, shortest_side_size
+from imagekit.pixels.geometry import place
+from imagekit.pixels.resize import FILTERS, resize, resize_hwc
 
 
 def picture(width: int = 160, height: int = 120) -> Image.Image:
@@ -158,7 +159,7 @@ def test_importing_the_room_does_not_import_torch():
     ],
 )
 def test_the_shortest_side_is_met_and_never_enlarged(size, side_px, expected):
-    assert shortest_side_size(size, side_px) == expected
+    assert place(size, side_px, mode="shortest").size == expected
 
 
 @given(
@@ -166,7 +167,7 @@ def test_the_shortest_side_is_met_and_never_enlarged(size, side_px, expected):
     side_px=st.integers(1, 2_000),
 )
 def test_the_aspect_is_kept_to_half_a_pixel(size, side_px):
-    width, height = shortest_side_size(size, side_px)
+    width, height = place(size, side_px, mode="shortest").size
 
     assert min(width, height) == min(*size, side_px)
     assert abs(max(width, height) - max(size) * min(width, height) / min(size)) <= 0.5
@@ -246,6 +247,8 @@ def test_an_array_that_is_not_uint8_hwc_is_refused():
 @pytest.mark.parametrize("side_px", [0, -3])
 def test_a_side_of_nothing_is_refused(side_px):
     with pytest.raises(ShapeError) as caught:
-        shortest_side_size((10, 10), side_px)
+        place((10, 10), side_px, mode="shortest")
 
-    assert str(caught.value) == f"side_px is {side_px}, must be at least 1\n  where: shortest_side_size: side_px"
+    assert str(caught.value) == (
+        f"the picture is 10 x 10 pixels and the side {side_px}, all must be at least 1\n  where: place: size"
+    )

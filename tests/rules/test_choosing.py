@@ -17,7 +17,6 @@ from imagekit.rules.choosing import (
     CONTENT_RULES,
     ContentRule,
     cap_groups,
-    choose_classes,
     content_verdicts,
     match_classes,
     match_paths,
@@ -38,22 +37,6 @@ def column(names):
 
 
 # class lists of recipes
-
-
-def test_rows_of_the_listed_classes_are_kept():
-    assert choose_classes(["n1", "n9", "n3", "n1"], CLASSES) == [True, False, True, True]
-
-
-def test_a_row_without_a_label_is_not_of_a_listed_class():
-    assert choose_classes([None, "n1"], CLASSES) == [False, True]
-
-
-def test_an_empty_class_list_keeps_every_row():
-    assert choose_classes([None, "n9"], {}) == [True, True]
-
-
-def test_the_readable_name_is_not_the_id():
-    assert choose_classes(["tench"], CLASSES) == [False]
 
 
 def test_classes_that_no_row_has_are_listed_in_the_order_of_the_recipe():
