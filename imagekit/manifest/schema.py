@@ -47,10 +47,22 @@ class ChannelStats:
     n_images: int
     n_pixels: int
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ChannelStats:
+        """Read it back from JSON. Raises KeyError or TypeError for anything else."""
+        return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """What the manifest says of itself. `root` is relative to the manifest's own folder."""
+    """What the manifest says of itself. `root` is relative to the manifest's own folder.
+
+    processors: {"name", "column", "outputs", "state"} of each, in the order in which they ran. salt: of a hash split.
+    check: how far each file was looked into, none, header or decode. options: what else was asked for, by the name of
+    the option; what was not is left out. label_columns: the names of several label columns, whose values lie in the
+    list column `labels`; then vocab is empty. fold_stats: of a k-fold split, statistics of the rows outside each fold.
+    sizes: {"width" | "height" | "aspect": [least, median, greatest]} of the upright images, None where they are unknown.
+    """
 
     root: str
     vocab: tuple[str, ...]
@@ -63,7 +75,13 @@ class Metadata:
     seed: int
     counts: Mapping[str, Any]
     rows_sha256: str
-    recipe: Mapping[str, Any] | None = field(default=None)
+    recipe: Mapping[str, Any] | None = None
+    check: str = "decode"
+    group_rule: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label_columns: tuple[str, ...] = ()
+    fold_stats: tuple[ChannelStats, ...] = ()
+    sizes: Mapping[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
@@ -87,13 +105,16 @@ class Metadata:
                 fix="update imagekit, or build the manifest again with this version",
             )
         try:
-            stats = content["stats"]
-            if stats is not None:
-                content["stats"] = ChannelStats(**{**stats, "mean": tuple(stats["mean"]), "std": tuple(stats["std"])})
             lists = {key: _strings(content, key) for key in ("vocab", "class_names")}
             if len(lists["vocab"]) != len(lists["class_names"]):
                 raise TypeError(f"{len(lists['vocab'])} classes in vocab, {len(lists['class_names'])} in class_names")
-            return cls(**{**content, **lists, "processors": tuple(content["processors"])})
+            if "label_columns" in content:
+                lists["label_columns"] = _strings(content, "label_columns")
+            stats = {
+                "stats": None if content["stats"] is None else ChannelStats.from_dict(content["stats"]),
+                "fold_stats": tuple(map(ChannelStats.from_dict, content.get("fold_stats", ()))),
+            }
+            return cls(**{**content, **lists, **stats, "processors": tuple(content["processors"])})
         except (KeyError, TypeError) as error:
             raise ManifestError(f"the manifest's metadata is incomplete: {error}", where=where, fix=REBUILD) from error
 
