@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from imagekit.files.names import display_name, is_plain
 from imagekit.files.walk import FILE, KINDS, NOT_IMAGE, Run
 
 _WORD = 8
@@ -93,6 +94,32 @@ class Listing:
         # not pa.array(codes): its first call imports numpy.ma, 14 ms
         indices = pa.Array.from_buffers(pa.int8(), len(codes), [None, pa.py_buffer(codes)])
         return pa.DictionaryArray.from_arrays(indices, pa.array(KINDS[NOT_IMAGE:]))
+
+
+def display_names(raw: pa.LargeBinaryArray) -> tuple[pa.StringArray, pa.BinaryArray]:
+    """`display_name` of many names, and the raw bytes of those that are not shown as they are, null for the others.
+
+    A Python call only for names that hold a sign beyond printable ASCII, or a backslash.
+    """
+    import pyarrow.compute as pc  # only where names are shown: 20 ms
+
+    if not len(raw):
+        return pa.array([], pa.string()), pa.array([], pa.binary())
+    _, offsets, data = raw.buffers()
+    bounds = np.frombuffer(offsets, np.int64, count=len(raw) + 1, offset=8 * raw.offset)
+    blob = np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[-1]]
+    odd = np.flatnonzero((blob < 0x20) | (blob >= 0x7F) | (blob == ord("\\")))
+    rows = np.unique(np.searchsorted(bounds - bounds[0], odd, side="right") - 1)
+    if not len(rows):
+        return raw.cast(pa.large_string()).cast(pa.string()), pa.nulls(len(raw), pa.binary())
+    names = raw.take(pa.array(rows)).to_pylist()
+    is_odd = np.zeros(len(raw), np.bool_)
+    is_odd[rows] = True
+    plain = pc.if_else(pa.array(is_odd), pa.scalar(b"", pa.large_binary()), raw).cast(pa.large_string())
+    shown = pc.replace_with_mask(plain, pa.array(is_odd), pa.array(map(display_name, names), pa.large_string()))
+    kept = [None if is_plain(name) else name for name in names]
+    hidden = pc.replace_with_mask(pa.nulls(len(raw), pa.binary()), pa.array(is_odd), pa.array(kept, pa.binary()))
+    return shown.cast(pa.string()), hidden
 
 
 def has_extension(padded: Bytes, sizes: Ints, extensions: list[bytes]) -> Mask:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
@@ -75,6 +75,24 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     _check_utf8(path, raw)
     data, has_header = _read_text(path, raw)
     return Table(path=path, data=_filled(path, data), has_header=has_header, sha256=sha256)
+
+
+def find_table(file: str, *, root: Path, beside: Path | None, asked_by: str, fix: str) -> tuple[Table, str]:
+    """The table that a rule names, and its own folder inside `root`, "" at its root or outside.
+
+    file: a relative path. beside: a second folder to look in. Raises SourceError, with `fix`, where it is in neither.
+    """
+    places = [root / file, *([beside / file] if beside else [])]
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        looked = " and ".join(str(place.parent) for place in places)
+        raise SourceError(
+            f"the table {file} is not there",
+            where=f"{asked_by}: looked in {looked}",
+            fix=fix,
+        )
+    base = str(PurePosixPath(file).parent) if path is places[0] else ""
+    return read_table(path), "" if base == "." else base
 
 
 def _read_error(path: Path, error: ImageError) -> SourceError:

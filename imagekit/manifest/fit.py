@@ -9,6 +9,7 @@ from math import sqrt
 from typing import Any
 
 from imagekit.errors import SplitError
+from imagekit.manifest.image import SUMS
 from imagekit.manifest.processors import CategoryProcessor
 from imagekit.manifest.schema import ChannelStats
 
@@ -71,11 +72,11 @@ def encode_labels(rows: Sequence[Row], *, where: str) -> CategoryProcessor:
 def train_stats(rows: Sequence[Row]) -> ChannelStats:
     """Mean and population standard deviation of each channel over all pixels of the train rows, in 0..1.
 
-    rows: `sums` holds six exact integers (sums, then sums of squares of the bytes), so the order of adding is nothing.
+    rows: SUMS are exact integers, so the order of adding is nothing.
     """
     train = [row for row in rows if row["split"] == "train"]
     n_pixels = sum(row["width"] * row["height"] for row in train)
-    totals = [sum(row["sums"][index] for row in train) for index in range(6)]
+    totals = [sum(row[name] for row in train) for name in SUMS]
     mean = [total / n_pixels for total in totals[:3]]
     variance = [(totals[3 + channel] * n_pixels - totals[channel] ** 2) / n_pixels**2 for channel in range(3)]
     return ChannelStats(

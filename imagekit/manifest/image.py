@@ -3,42 +3,117 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagekit.engine.facts import FactLayout
 from imagekit.errors import ImageError
 from imagekit.files.hashes import sha256_bytes
-from imagekit.files.names import to_path
-from imagekit.files.read import read_file
-from imagekit.pixels.dhash import dhash
-from imagekit.pixels.open import open_image
-from imagekit.pixels.rgb import to_rgb
-from imagekit.pixels.upright import upright
+from imagekit.files.names import path_in
+from imagekit.files.read import read_stamped
+from imagekit.files.stamps import proof_of
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from imagekit.pixels.open import Header
+
+CHECKS = ("none", "header", "decode")
+# sums of the byte values of R, G and B, and of their squares
+SUMS = ("sum_r", "sum_g", "sum_b", "squares_r", "squares_g", "squares_b")
+LAYOUT = FactLayout(
+    numbers={
+        "width": np.int32,
+        "height": np.int32,
+        "n_frames": np.int32,
+        "exif_orientation": np.int8,
+        "size_bytes": np.int64,
+        "dhash": np.uint64,
+        **dict.fromkeys(SUMS, np.int64),
+        "stamp": np.uint64,
+    },
+    words=("reason", "format", "mode"),
+    digests=("sha256",),
+    rare=("detail", "decoder_said"),
+)
 _LEVELS = np.arange(256, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DescribeImage:
-    """The task of a worker: raw file name -> the columns that only the file itself can tell."""
+    """The task of a worker: raw file name -> what only the file itself can tell, as columns of LAYOUT.
+
+    check: `header` reads the bytes and the header, `decode` every pixel. with_sums: measure the channels.
+    """
 
     root: str
+    check: str = "decode"
+    with_sums: bool = True
+
+    def warm_up(self) -> None:
+        """Import what looks into a file: now, for the limit on memory comes after."""
+        from imagekit.pixels.dhash import dhash  # noqa: F401 - to have it loaded
+        from imagekit.pixels.turbo import load_turbo
+
+        load_turbo()
 
     def __call__(self, name: bytes) -> dict[str, Any]:
-        """Columns of the row, plus exact channel sums; an unusable image comes back with `reason` and `detail`."""
-        row: dict[str, Any] = {}
+        """The facts of one image; an unusable one comes back with `reason` and `detail`."""
+        facts: dict[str, Any] = {}
         try:
-            data = read_file(to_path(Path(self.root), name))
-            row |= {"size_bytes": len(data), "sha256": sha256_bytes(data)}
-            picture = open_image(data)
-            row |= {"width": picture.width, "height": picture.height, "format": picture.format, "mode": picture.mode}
-            row |= {"n_frames": picture.n_frames, "exif_orientation": picture.orientation}
-            rgb = to_rgb(upright(picture))
+            reading = read_stamped(path_in(self.root, name))
+            facts["stamp"] = proof_of(reading.stamp)
+            facts |= {"size_bytes": len(reading.data), "sha256": sha256_bytes(reading.data)}
+            return facts | self._look(reading.data)
         except ImageError as error:
-            return row | {"reason": error.reason, "detail": error.detail}
-        return row | {"dhash": dhash(rgb), "sums": channel_sums(rgb.histogram())}
+            return facts | {"reason": error.reason, "detail": error.detail}
+
+    def _look(self, data: bytes) -> dict[str, Any]:
+        from imagekit.pixels.dhash import dhash
+        from imagekit.pixels.limits import MAX_PIXELS
+        from imagekit.pixels.open import read_header
+        from imagekit.pixels.reasons import bomb_if_no_memory
+        from imagekit.pixels.turbo import scan_header
+
+        with bomb_if_no_memory():
+            header = scan_header(data)
+            if header is None or header.width * header.height > MAX_PIXELS:
+                header = None
+            if self.check == "header":
+                return header_facts(header or read_header(data))
+            header, rgb = _decode(data, header)
+            seen = header_facts(header) | {"dhash": dhash(rgb)}
+            if self.with_sums:
+                seen |= dict(zip(SUMS, channel_sums(rgb.histogram()), strict=True))
+            return seen
+
+
+def _decode(data: bytes, header: Header | None) -> tuple[Header, Image.Image]:
+    """The header and the upright RGB image. header: of a plain JPEG, or None."""
+    from imagekit.pixels.memory import image_of
+    from imagekit.pixels.open import open_image
+    from imagekit.pixels.rgb import to_rgb
+    from imagekit.pixels.turbo import decode_turbo
+    from imagekit.pixels.upright import upright
+
+    pixels_HW3 = decode_turbo(data, header) if header else None
+    if header and pixels_HW3 is not None:
+        return header, image_of(pixels_HW3)
+    picture = open_image(data)
+    return picture, to_rgb(upright(picture))
+
+
+def header_facts(header: Header) -> dict[str, Any]:
+    """What an image is, as columns of LAYOUT: width and height as stored, in pixels."""
+    return {
+        "width": header.width,
+        "height": header.height,
+        "format": header.format,
+        "mode": header.mode,
+        "n_frames": header.n_frames,
+        "exif_orientation": header.orientation,
+    }
 
 
 def channel_sums(histogram: list[int]) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ class Metadata:
     check: how far each file was looked into, none, header or decode. options: what else was asked for, by the name of
     the option; what was not is left out. label_columns: the names of several label columns, whose values lie in the
     list column `labels`; then vocab is empty. fold_stats: of a k-fold split, statistics of the rows outside each fold.
-    sizes: {"width" | "height" | "aspect": [least, median, greatest]} of the upright images, None where they are unknown.
+    sizes: {"width" | "height" | "aspect": [least, median, greatest]} of the upright images, or None.
     """
 
     root: str

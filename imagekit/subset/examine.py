@@ -10,7 +10,7 @@ from imagekit.errors import ImageError
 from imagekit.files.hashes import sha256_bytes
 from imagekit.files.names import to_path
 from imagekit.files.read import read_stamped
-from imagekit.subset.stamps import proof_of
+from imagekit.files.stamps import proof_of
 
 if TYPE_CHECKING:
     from imagekit.pixels.open import Header

@@ -16,9 +16,9 @@ from imagekit.files.hashes import sha256_bytes
 from imagekit.files.link import place, write_new
 from imagekit.files.names import path_in
 from imagekit.files.read import Reading, read_stamped
+from imagekit.files.stamps import number_of, proof_of
 from imagekit.recipes.recipe import ResizeRule
 from imagekit.subset.examine import header_facts
-from imagekit.subset.stamps import number_of, proof_of
 
 if TYPE_CHECKING:
     from imagekit.pixels.shrink import Shrinking

@@ -21,10 +21,10 @@ from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full
 from imagekit.files.hashes import sha256_file
 from imagekit.files.names import to_path
+from imagekit.files.stamps import number_of
 from imagekit.subset.facts import FactTable
 from imagekit.subset.layout import FOLDER
 from imagekit.subset.plan import Plan
-from imagekit.subset.stamps import number_of
 
 NAME = "journal.jsonl"
 BYTES_KEYS = ("sha256", "out_sha256")

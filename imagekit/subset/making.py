@@ -24,6 +24,7 @@ from imagekit.files.hashes import sha256_file
 from imagekit.files.jsonl import write_json_lines
 from imagekit.files.link import can_reflink
 from imagekit.files.names import display_name, to_path
+from imagekit.files.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.outcomes import BadFile, group_by_reason
 from imagekit.rules.tolerance import Tolerance, exit_code_for
@@ -39,7 +40,6 @@ from imagekit.subset.previous import Comparison, Previous
 from imagekit.subset.receipt import Receipt, write_receipt
 from imagekit.subset.records import Records
 from imagekit.subset.sources import Source
-from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 from imagekit.subset.summary import Changes, SubsetReport
 from imagekit.subset.survey import Survey
 

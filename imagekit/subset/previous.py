@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 from imagekit.errors import ImageError
 from imagekit.files.hashes import sha256_file
 from imagekit.files.names import display_name, to_path
+from imagekit.files.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 from imagekit.subset.facts import LINK, FactTable
 from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, STATE, UNLABELLED
 from imagekit.subset.plan import BATCH_ROWS, Plan
 from imagekit.subset.receipt import IMAGE_FIELDS, STATE_SCHEMA, UNLABELLED_SCHEMA, Receipt
 from imagekit.subset.records import HIDDEN_LINK
-from imagekit.subset.stamps import ABSENT, SETTLED_NS, number_at, stat_all
 
 # an image is refused for them by the plan, whatever is in it
 NAME_REASONS = ("path-collision", "path-escape", "path-too-long")

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from imagekit.engine.facts import coded_array
 from imagekit.files.atomic import atomic_file
 from imagekit.files.names import display_name, is_plain
 from imagekit.rules.outcomes import UNQUARANTINED, BadFile, Outcomes, bad_others, count_outcomes
 from imagekit.subset.choose import QUARANTINED, RULES, SELECTED
-from imagekit.subset.facts import LINK, FactTable, coded_array
+from imagekit.subset.facts import LINK, FactTable
 from imagekit.subset.plan import BATCH_ROWS, Plan
 from imagekit.subset.receipt import FILES_SCHEMA, IMAGE_FIELDS, STATE_SCHEMA, UNLABELLED_SCHEMA
 from imagekit.subset.survey import Survey

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from imagekit.errors import SourceError
 from imagekit.files.discover import Discovery, discover
-from imagekit.files.tables import read_table
+from imagekit.files.tables import find_table
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.columns import SourceTable, table_files
 from imagekit.rules.layouts import Detected, detect_layout
@@ -126,19 +126,14 @@ def _read_tables(recipe: Recipe, *, root: Path, beside: Path | None) -> tuple[di
     tables: dict[str, SourceTable] = {}
     checksums: dict[str, str] = {}
     for file in dict.fromkeys(_files_of(recipe)):
-        inside = (root / file).exists()
-        places = [root / file, *([beside / file] if beside else [])]
-        path = next((place for place in places if place.exists()), None)
-        if path is None:
-            looked = " and ".join(str(place.parent) for place in places)
-            raise SourceError(
-                f"the table {file} is not there",
-                where=f"recipe {recipe.name}: looked in {looked}",
-                fix="put it into the source or beside the recipes file, or mend its name in the recipe",
-            )
-        table = read_table(path)
-        base = str(PurePosixPath(file).parent) if inside else ""
-        tables[file] = SourceTable(data=table.data, has_header=table.has_header, base="" if base == "." else base)
+        table, base = find_table(
+            file,
+            root=root,
+            beside=beside,
+            asked_by=f"recipe {recipe.name}",
+            fix="put it into the source or beside the recipes file, or mend its name in the recipe",
+        )
+        tables[file] = SourceTable(data=table.data, has_header=table.has_header, base=base)
         checksums[file] = table.sha256
     return tables, checksums
 

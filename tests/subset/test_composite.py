@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from subset.trees import plant, tree
 
+from imagekit.files.stamps import number_of
 from imagekit.recipes.load import load_recipes
 from imagekit.rules.choosing import path_hashes, take_fraction
 from imagekit.subset.build import make_subset
 from imagekit.subset.options import SubsetOptions
-from imagekit.subset.stamps import number_of
 from imagekit.subset.summary import SubsetReport
 
 RECIPES = load_recipes()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekit.subset.facts import DIGESTS, LINK, NUMBERS, RARE, STAMPS, WORDS, FactTable, coded_array
+from imagekit.engine.facts import coded_array
+from imagekit.subset.facts import DIGESTS, LINK, NUMBERS, RARE, STAMPS, WORDS, FactTable
 from imagekit.subset.receipt import IMAGE_FIELDS
 
 BITS = {np.int8: 7, np.int32: 31, np.int64: 63}

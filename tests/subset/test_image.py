@@ -14,9 +14,9 @@ from subset.trees import picture, pixels, plant
 
 from imagekit.files.hashes import sha256_bytes
 from imagekit.files.read import Reading
+from imagekit.files.stamps import ABSENT, number_of
 from imagekit.recipes.recipe import ResizeRule
 from imagekit.subset.image import BuildImage
-from imagekit.subset.stamps import ABSENT, number_of
 
 
 def build(folder: Path, data: bytes, *, size_px: int | None = None, **rule: Any) -> tuple[dict[str, Any], bytes | None]:

@@ -1,0 +1,124 @@
+"""What shapes the rows of a manifest, checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imagekit.errors import UsageError, did_you_mean
+from imagekit.manifest.image import CHECKS
+from imagekit.manifest.schema import Metadata
+from imagekit.rules.grouping import GroupRule, parse_group_rule
+from imagekit.rules.split_rules import SplitRule, parse_split_rule
+
+LEAKS = ("keep", "drop", "move")
+LabelFunction = Callable[[str], str | None]
+SplitFunction = Callable[[str], str | bool | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestOptions:
+    """Where labels, splits and groups come from, how far a file is looked into, and what is fitted.
+
+    label, split, group: rules as `--label`, `--split`, `--group` spell them; label and split may be functions of a file
+    name (relative, POSIX) that return a label, or a split, True for valid and False for train, and None for an image to
+    leave out. None stands for the rule of `like`, else for parent and folders. leaks: what becomes of groups that a
+    given split tears apart; None for keep, and for drop under a hash. check: none, header or decode. other_below: the
+    least number of train rows of a label that does not become `other`. columns: a table to join. process:
+    `COLUMN:PROCESSOR`. noise: percentages.
+    like: an older manifest whose splits and fitted state are kept.
+    Raises UsageError, LabelError or SplitError for what cannot be.
+    """
+
+    label: str | LabelFunction | None = None
+    split: str | SplitFunction | None = None
+    group: str | None = None
+    leaks: str | None = None
+    check: str = "decode"
+    seed: int = 0
+    other_below: int = 0
+    columns: Path | None = None
+    process: tuple[str, ...] = ()
+    noise: tuple[float, ...] = ()
+    like: Path | None = None
+
+    def __post_init__(self) -> None:
+        for key, known in (("check", CHECKS), ("leaks", (*LEAKS, None))):
+            value = getattr(self, key)
+            if value not in known:
+                words = [word for word in known if word]
+                raise UsageError(f'{key} is "{value}"', where=f"--{key}", fix=did_you_mean(str(value), words))
+        if self.other_below < 0:
+            raise UsageError(
+                f"other_below is {self.other_below}, must be at least 0",
+                where="--other-below",
+                fix="give the least number of train images that a class of its own must have",
+            )
+
+    def settled(self, old: Metadata | None) -> ManifestOptions:
+        """With the rules that were left open taken from an older manifest, or else their defaults."""
+        label = self.label or (old.label_rule if old else "parent")
+        split = self.split or (old.split_rule if old else "folders")
+        group = self.group or (old.group_rule if old else None)
+        return replace(self, label=_spelled(label), split=_spelled(split), group=group)
+
+    @property
+    def split_rule(self) -> SplitRule:
+        """The parsed `split`."""
+        if callable(self.split):
+            return SplitRule(kind="function")
+        return parse_split_rule(self.split or "folders")
+
+    @property
+    def group_rule(self) -> GroupRule:
+        """The parsed `group`."""
+        return parse_group_rule(self.group or "similar")
+
+    @property
+    def leak_rule(self) -> str:
+        """What becomes of leaks: as asked, else the default of the split."""
+        return self.leaks or ("drop" if self.split_rule.kind == "hash" else "keep")
+
+    def rules(self) -> dict[str, Any]:
+        """What the metadata holds in fields of their own."""
+        hashed = isinstance(self.split, str) and self.split.startswith("hash:")
+        return {
+            "label_rule": rule_text(self.label),
+            "split_rule": rule_text(self.split),
+            "group_rule": self.group,
+            "salt": str(self.seed) if hashed else "",
+            "seed": self.seed,
+            "check": self.check,
+        }
+
+    def more(self, checksums: Mapping[str, str]) -> dict[str, Any]:
+        """What else was asked for, defaults left out. checksums: sha256 in hex of every table read, by its name."""
+        asked: dict[str, Any] = {
+            "leaks": self.leaks,
+            "other_below": self.other_below or None,
+            "columns": self.columns.name if self.columns else None,
+            "process": list(self.process) or None,
+            "noise": list(self.noise) or None,
+            "like": checksums.get("like"),
+            "tables": {name: value for name, value in checksums.items() if name != "like"} or None,
+        }
+        return {key: value for key, value in asked.items() if value is not None}
+
+
+def rule_text(rule: str | Callable[..., Any] | None) -> str:
+    """A rule as the manifest records it; a function by its name."""
+    if callable(rule):
+        return f"function {getattr(rule, '__module__', '?')}.{getattr(rule, '__qualname__', type(rule).__name__)}"
+    return rule or ""
+
+
+def _spelled(rule: str | Callable[..., Any]) -> Any:
+    if isinstance(rule, str) and rule.startswith("function "):
+        raise UsageError(
+            f"the older manifest was built with the {rule}, which no option can name",
+            where="--like",
+            fix="give a rule of your own, or pass the function again",
+        )
+    return rule

@@ -1,0 +1,138 @@
+"""Which images belong together, so that they end in one split: the same bytes, nearly the same picture, the same key.
+
+n rows. A component is named by its lowest row; a row that nothing joins is a component by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from imagekit.errors import LabelError, SplitError, did_you_mean
+from imagekit.rules.labelers import parse_label_rule
+from imagekit.rules.similar import Hashes, Ints, Mask, is_flat, near_pairs
+
+Codes = npt.NDArray[np.int32]
+
+_SPECS = ("name:REGEX", "column:NAME", "similar")
+# one hash on so many different files is a template, a frame or a placeholder, not one picture: a share of all rows,
+# since chance meetings grow with them
+_COMMON_LEAST, _COMMON_SHARE = 64, 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupRule:
+    """`--group`: pattern, searched in file names without folders; or a joined column; neither for `similar`."""
+
+    pattern: re.Pattern[str] | None = None
+    column: str | None = None
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether each row has a key of its own, whatever other rows there are."""
+        return self.pattern is not None or self.column is not None
+
+
+def parse_group_rule(spec: str) -> GroupRule:
+    """Read `name:REGEX`, `column:NAME` or `similar`. Raises SplitError for anything else."""
+    kind, colon, rest = spec.partition(":")
+    if spec == "similar":
+        return GroupRule()
+    if kind == "name" and colon:
+        try:
+            return GroupRule(pattern=parse_label_rule(spec).pattern)
+        except LabelError as error:
+            what = error.what.replace("the label rule", "the group rule").replace(
+                "called label", "called label or only"
+            )
+            raise SplitError(what, where="--group", fix=r"write name:^(patient\d+)_ for patient7_2.jpg") from None
+    if kind == "column" and colon and rest:
+        return GroupRule(column=rest)
+    raise SplitError(f'the group rule "{spec}" is not known', where="--group", fix=did_you_mean(spec, _SPECS))
+
+
+class Components:
+    """Rows that are joined pair by pair."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.labels: Ints = np.arange(n_rows)
+
+    def join(self, ones: Ints, others: Ints) -> None:
+        """Join the rows of each pair and all that is joined to them."""
+        ones, others = self.labels[ones], self.labels[others]
+        while len(apart := np.flatnonzero(ones != others)):
+            ones, others = ones[apart], others[apart]
+            # roots only: every label is a row that is its own label
+            np.minimum.at(self.labels, np.maximum(ones, others), np.minimum(ones, others))
+            self._flatten()
+            ones, others = self.labels[ones], self.labels[others]
+
+    def join_equal(self, rows: Ints, codes: npt.NDArray[np.integer]) -> None:
+        """Join all of `rows` that have the same code."""
+        order = np.argsort(codes, kind="stable")
+        same = codes[order][1:] == codes[order][:-1]
+        self.join(rows[order][1:][same], rows[order][:-1][same])
+
+    def _flatten(self) -> None:
+        while True:
+            shorter = self.labels[self.labels]
+            if np.array_equal(shorter, self.labels):
+                return
+            self.labels = shorter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Likeness:
+    """What is known of n rows: a code for each content (int32, -1 unknown), hashes (uint64), which rows have one."""
+
+    contents: Codes
+    hashes: Hashes
+    has_hash: Mask
+
+    def evidence(self) -> Mask:
+        """Which rows have a hash that tells their picture from others; bool[n].
+
+        Not one that is flat, and not one that very many different files share.
+        """
+        rows = np.flatnonzero(self.has_hash)
+        rows = rows[~is_flat(self.hashes[rows])]
+        at = np.lexsort((self.contents[rows], self.hashes[rows]))
+        ranked = rows[at]
+        is_new_hash = np.concatenate([[True], self.hashes[ranked][1:] != self.hashes[ranked][:-1]])[: len(ranked)]
+        is_new_file = (
+            is_new_hash
+            | np.concatenate([[True], self.contents[ranked][1:] != self.contents[ranked][:-1]])[: len(ranked)]
+        )
+        which = np.cumsum(is_new_hash) - 1
+        n_files = np.bincount(which, weights=is_new_file).astype(np.int64)
+        limit = max(_COMMON_LEAST, len(self.hashes) // _COMMON_SHARE)
+        told = np.zeros(len(self.hashes), np.bool_)
+        told[ranked] = n_files[which] <= limit
+        return told
+
+
+def content_codes(sha256: pa.Array) -> Codes:
+    """A code for each different content, -1 where it is null. sha256: fixed binary 32."""
+    indices = sha256.dictionary_encode().indices
+    codes: Codes = np.asarray(indices.fill_null(-1)).astype(np.int32)
+    return codes
+
+
+def join_similar(components: Components, like: Likeness) -> int:
+    """Join rows of the same content, and of pictures that differ in at most three bits of their hash.
+
+    Returns how many rows have a hash that is no evidence; they are joined by their content only.
+    """
+    known = np.flatnonzero(like.contents >= 0)
+    components.join_equal(known, like.contents[known])
+    told = like.evidence()
+    rows = np.flatnonzero(told)
+    distinct, first, which = np.unique(like.hashes[rows], return_index=True, return_inverse=True)
+    components.join_equal(rows, which)
+    for ones, others in near_pairs(distinct):
+        components.join(rows[first[ones]], rows[first[others]])
+    return int(like.has_hash.sum()) - len(rows)
