@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,18 +15,31 @@ from imagekit.cli.frame import (
     overwrite_option,
     progress,
     recipes_option,
-    seed_option,
     workers_option,
 )
-from imagekit.cli.options import output_option
+from imagekit.cli.options import Choice, output_option
 from imagekit.rules.tolerance import Tolerance
+
+
+class Percentages(click.ParamType[tuple[float, ...]]):
+    """Numbers between commas."""
+
+    name = "percentages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the numbers; none for an empty text."""
+        try:
+            return tuple(float(part) for part in value.split(",")) if value else ()
+        except ValueError:
+            return self.fail(f"{value!r} is no list of numbers, such as 1,5,25,50.", param, ctx)
 
 
 @imagekit_command(
     "manifest",
     examples=[
         "imagekit manifest nette160 --recipe imagenette",
-        "imagekit manifest photos -o photos.parquet --split random:0.2 --seed 1",
+        "imagekit manifest photos -o photos.parquet --split stratified:0.2 --seed 1",
+        "imagekit manifest photos -o new.parquet --like photos.parquet",
     ],
     resumes=True,
 )
@@ -33,13 +47,58 @@ from imagekit.rules.tolerance import Tolerance
 @output_option("Parquet file to write.  [default: ROOT/metadata.parquet]", required=False)
 @click.option("--recipe", metavar="NAME", help="Record this recipe, and take readable class names from it.")
 @recipes_option
-@click.option("--label", default="parent", show_default=True, metavar="L", help="Where labels come from: parent.")
+@click.option(
+    "--label",
+    metavar="L",
+    help="Where labels come from: parent, folder:N, name:REGEX, table:FILE[:PATH:LABEL[,LABEL...]].  [default: parent]",
+)
 @click.option(
     "--split",
-    default="folders",
-    show_default=True,
     metavar="S",
-    help="Where splits come from: folders, random:V[,T], hash:V[,T]; V and T are fractions for valid and test.",
+    help="Where splits come from: folders, hash:V[,T], random:V[,T], stratified:V[,T], kfold:K,"
+    " table:FILE[:PATH:SPLIT], list:SPLIT=FILE,...; V and T are fractions for valid and test.  [default: folders]",
+)
+@click.option("--group", metavar="G", help="What must stay in one split, too: name:REGEX, column:NAME, similar.")
+@click.option(
+    "--leaks",
+    type=Choice(["keep", "drop", "move"]),
+    help="Groups that a given split tears apart: keep them, drop or move what is not in the first of test, valid and"
+    " train.  [default: keep; drop with hash]",
+)
+@click.option(
+    "--check",
+    type=Choice(["none", "header", "decode"]),
+    default="decode",
+    show_default=True,
+    help="How far each file is looked into.",
+)
+@click.option(
+    "--other-below",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Labels with fewer train images become the class other.",
+)
+@click.option("--columns", type=click.Path(path_type=Path), metavar="FILE", help="Join this table by file name.")
+@click.option(
+    "--process",
+    multiple=True,
+    metavar="COLUMN:PROCESSOR",
+    help="Encode a column, fitted on train: category, tokenize, numericalize, median, normalize, or your own"
+    " package.module:Class. Repeatable.",
+)
+@click.option(
+    "--noise",
+    type=Percentages(),
+    default="",
+    metavar="P,...",
+    help="Add columns noisy_P in which P percent of the train labels are wrong.",
+)
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path),
+    metavar="OLD",
+    help="Keep splits, vocab and fitted state of this older manifest.",
 )
 @click.option(
     "--timeout",
@@ -50,7 +109,12 @@ from imagekit.rules.tolerance import Tolerance
     help="Seconds an image may take.",
 )
 @max_bad_option
-@seed_option
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
+    help="Seed of every draw.  [default: 0, or the one of OLD]",
+)
 @workers_option
 @overwrite_option
 @dry_run_option
@@ -59,19 +123,29 @@ def manifest(
     output: Path | None,
     recipe: str | None,
     recipes: Path | None,
-    label: str,
-    split: str,
+    label: str | None,
+    split: str | None,
+    group: str | None,
+    leaks: str | None,
+    check: str,
+    other_below: int,
+    columns: Path | None,
+    process: tuple[str, ...],
+    noise: tuple[float, ...],
+    like: Path | None,
     timeout: float,
     max_bad: Tolerance | None,
-    seed: int,
+    seed: int | None,
     workers: int,
     overwrite: bool,
     dry_run: bool,
 ) -> Outcome:
     """List every image under ROOT in one Parquet file: split, label, size, hashes.
 
-    Vocab, mean and standard deviation are fitted on the train rows and travel in the file. Pictures that stand in more
-    than one split are listed by name, and the exit code is 3. Same folder, same options: same bytes.
+    Equal and nearly equal images form groups, and a group is in one split: where the given splits tear one apart it is
+    listed by name, and the exit code is 3. Vocab, mean and standard deviation are fitted on the train rows and travel
+    in the file. Run it again to bring it up to date: only new and changed files are read. Same folder, same options:
+    same bytes.
     """
     from imagekit.manifest.build import ManifestOptions, build_manifest
 
@@ -79,7 +153,19 @@ def manifest(
         return build_manifest(
             root,
             output=output,
-            options=ManifestOptions(label=label, split=split, seed=seed),
+            options=ManifestOptions(
+                label=label,
+                split=split,
+                group=group,
+                leaks=leaks,
+                check=check,
+                seed=seed,
+                other_below=other_below,
+                columns=columns,
+                process=process,
+                noise=noise,
+                like=like,
+            ),
             recipe=recipe,
             recipes=recipes,
             n_workers=workers,

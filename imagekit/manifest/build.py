@@ -1,49 +1,44 @@
-"""Build a manifest: discover, label, split, look at every image, fit on train, write one Parquet file."""
+"""Build a manifest: discover, label, look at every image, split, fit on train, write one Parquet file."""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from imagekit.engine.pool import collect_facts
-from imagekit.errors import ManifestError, OutputError, SourceError
-from imagekit.files.atomic import atomic_file, heal_file
-from imagekit.files.discover import Discovery, discover
-from imagekit.files.jsonl import write_json_lines
+from imagekit.engine.facts import FactTable
+from imagekit.environment import count_cores
+from imagekit.errors import ManifestError, OutputError
+from imagekit.files.atomic import heal_file
+from imagekit.files.hashes import sha256_file
 from imagekit.files.lock import output_lock
-from imagekit.files.names import display_name, is_plain
-from imagekit.manifest.digest import rows_sha256
-from imagekit.manifest.fit import Leak, encode_labels, group_duplicates, train_stats
-from imagekit.manifest.image import DescribeImage
-from imagekit.manifest.processors import CategoryProcessor
-from imagekit.manifest.read import read_metadata
-from imagekit.manifest.schema import COLUMNS, METADATA_KEY, ROW_GROUP_ROWS, Metadata
+from imagekit.manifest.finish import Ingredients, finish, planned
+from imagekit.manifest.joined import join_columns
+from imagekit.manifest.looking import Looking, Progress
+from imagekit.manifest.naming import read_names
+from imagekit.manifest.options import ManifestOptions
+from imagekit.manifest.read import read_manifest, read_metadata
+from imagekit.manifest.rows import recipe_facts
+from imagekit.manifest.schema import COLUMNS, Metadata
+from imagekit.manifest.source import open_source
+from imagekit.manifest.state import programs, read_state, state_path, write_state
 from imagekit.manifest.summary import ManifestReport
 from imagekit.recipes.load import find_recipe, load_recipes
 from imagekit.recipes.recipe import Recipe
-from imagekit.rules.labelers import make_labeler
-from imagekit.rules.outcomes import BadFile, bad_others, count_outcomes, counted, group_by_reason, unreadable_folders
-from imagekit.rules.splitters import make_splitter
 from imagekit.rules.tolerance import Tolerance, exit_code_for
 
+__all__ = ["DEFAULT_NAME", "ManifestOptions", "build_manifest"]
+
 DEFAULT_NAME = "metadata.parquet"
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ManifestOptions:
-    """What shapes the rows: where labels and splits come from, and the seed of a random split."""
-
-    label: str = "parent"
-    split: str = "folders"
-    seed: int = 0
+MEMORY_LIMIT_BYTES = 2**32  # for each worker: several copies of the largest picture that may be decoded
 
 
 def build_manifest(
@@ -55,50 +50,137 @@ def build_manifest(
     recipes: Path | None = None,
     n_workers: int | None = None,
     timeout_s: float = 60.0,
+    memory_limit_bytes: int | None = MEMORY_LIMIT_BYTES,
     max_bad: Tolerance | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> ManifestReport:
     """List every image under `root` with its label, split, hashes and sizes in one Parquet file.
 
-    output: defaults to ROOT/metadata.parquet. recipe: names a recipe whose readable class names and hash to record.
-    Raises SourceError, SplitError, LabelError, OutputError (exit 2), TooManyBadError (1), LockedError (4).
+    output: defaults to ROOT/metadata.parquet; one that was built with the same options is brought up to date, and only
+    new and changed files are read. recipe: names a recipe whose readable class names and hash to record. timeout_s,
+    memory_limit_bytes: what an image may take a worker.
+    Raises SourceError, SplitError, LabelError, UsageError, OutputError (exit 2), ManifestError for an older manifest
+    that cannot be read, TooManyBadError (1), LockedError (4).
     """
-    begun, options, root = time.monotonic(), options or ManifestOptions(), Path(root)
+    begun, root = time.monotonic(), Path(root)
     path = Path(output) if output else root / DEFAULT_NAME
+    asked = options or ManifestOptions()
     known = find_recipe(recipe, load_recipes(recipes)) if recipe else None
-    discovery = discover(root)
-    if len(discovery) == 0:
-        raise SourceError(
-            "the folder holds no images", where=str(root), fix="point at the folder that make-subset built"
-        )
-    rows = _named_rows(discovery, options)
-    build = _Build(root=root, path=path, options=options, recipe=known, discovery=discovery, begun=begun)
+    old = read_manifest(asked.like) if asked.like else None
+    settled = asked.settled(old.metadata if old else None)
+    settled.check_rules()
+    source = open_source(root, ours=(path, quarantine_path(path), state_path(path)))
+    named = read_names(source.discovery.names, root, settled)
+    joined = None
+    if settled.columns is not None:
+        joined = join_columns(settled.columns, named.names.shown, root=root, taken=COLUMNS.names)
+    ingredients = Ingredients(
+        source=source, path=path, options=settled, recipe=known, named=named, joined=joined, old=old
+    )
     if dry_run:
-        return build.report(rows, [], state="planned")
+        return replace(planned(ingredients), seconds=time.monotonic() - begun)
+    looking = Looking(
+        root=root,
+        check=settled.check,
+        n_workers=n_workers or count_cores(),
+        timeout_s=timeout_s,
+        memory_limit_bytes=memory_limit_bytes,
+        progress=progress,
+    )
     with output_lock(path):
-        _check_output(path, options, recipe=known, overwrite=overwrite)
-        for leftover in (path, build.quarantine_path):
+        _check_output(path, settled, like=ingredients.likeness(), recipe=known, overwrite=overwrite)
+        for leftover in (path, quarantine_path(path), state_path(path)):
             heal_file(leftover)
-        task, names = DescribeImage(root=str(root)), discovery.names.to_pylist()
-        facts = collect_facts(task, names, n_workers=n_workers, timeout_s=timeout_s, progress=progress)
-        return build.finish(rows, facts, max_bad=max_bad)
+        report = _Update(ingredients=ingredients, looking=looking).run(max_bad)
+    return replace(report, seconds=time.monotonic() - begun)
 
 
-def _named_rows(discovery: Discovery, options: ManifestOptions) -> list[Row]:
-    """What names alone can tell: file_name, label, split, in discovery's order."""
-    names = [display_name(name) for name in discovery.names.to_pylist()]
-    splits = make_splitter(options.split, seed=options.seed)(names)
-    labels = make_labeler(options.label)(names)
-    return [
-        {"file_name": shown, "file_name_bytes": None if is_plain(raw) else raw, "split": split}
-        | {"label": None if split == "unsup" else label}
-        for raw, shown, split, label in zip(discovery.names.to_pylist(), names, splits, labels, strict=True)
-    ]
+def quarantine_path(manifest: Path) -> Path:
+    """Where the list of files lies that could not be used."""
+    return manifest.with_name(manifest.name + ".quarantine.jsonl")
 
 
-def _check_output(path: Path, options: ManifestOptions, *, recipe: Recipe | None, overwrite: bool) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Update:
+    """Bring an output up to date: read what is new or changed, or find that nothing is."""
+
+    ingredients: Ingredients
+    looking: Looking
+
+    def run(self, max_bad: Tolerance | None) -> ManifestReport:
+        given, path = self.ingredients, self.ingredients.path
+        names, rows = given.named.names.raw, given.named.selected()
+        identity = self._identity()
+        state = read_state(state_path(path), check=self.looking.check)
+        known = state.compare(given.source.root, names) if state else None
+        if state and known and identity and state.notes.get("identity") == identity and known.covers(rows):
+            report = self._report_again(state.notes, max_bad)
+            if report is not None:
+                return report
+        facts, n_read = self.looking.look(names, rows, known=known, save=self._save)
+        try:
+            finished = finish(given, facts)
+            report = self._judged(replace(finished.report, n_read=n_read, n_looked=len(rows)), max_bad)
+            finished.write(quarantine_path(path))
+        except BaseException:  # mending a split must not cost reading a million images again
+            if n_read:
+                self._save(facts)
+            raise
+        if self.looking.check != "none":
+            notes = {"identity": identity, "manifest": sha256_file(path).hex(), "report": report.to_notes()}
+            self._save(facts, notes)
+        return report
+
+    def _judged(self, report: ManifestReport, max_bad: Tolerance | None) -> ManifestReport:
+        n_bad, n_total = len(report.bad_files), len(self.ingredients.named)
+        where, listed = str(report.root), report.listed_bad("the folder")
+        code = exit_code_for(max_bad, n_bad=n_bad, n_total=n_total, where=where, listed=listed)
+        # a leak that was kept is a fault of the data: said by name, and by the exit code
+        return replace(report, exit_code=3 if report.leaks and report.leak_rule == "keep" else code)
+
+    def _report_again(self, notes: Mapping[str, Any], max_bad: Tolerance | None) -> ManifestReport | None:
+        """What the last run said, if its files are still what it wrote."""
+        path = self.ingredients.path
+        if not path.is_file() or sha256_file(path).hex() != notes.get("manifest"):
+            return None
+        report = ManifestReport.from_notes(notes["report"], root=self.ingredients.source.root, output=path)
+        if bool(report.bad_files) != quarantine_path(path).is_file():
+            return None
+        return self._judged(replace(report, state="up to date", n_read=0), max_bad)
+
+    def _save(self, facts: FactTable, notes: Mapping[str, Any] | None = None) -> None:
+        path = state_path(self.ingredients.path)
+        write_state(path, self.ingredients.named.names.raw, facts, check=self.looking.check, notes=notes or {})
+
+    def _identity(self) -> str | None:
+        """A digest of everything that the outcome depends on but the content of the files; None for functions."""
+        given = self.ingredients
+        if callable(given.options.label) or callable(given.options.split):
+            return None
+        digest = hashlib.sha256()
+        for column in (given.named.names.raw, given.source.others, given.source.kinds.cast(pa.large_binary())):
+            digest.update(len(column).to_bytes(8, "little"))
+            digest.update(np.asarray(pc.binary_length(column)).astype("<i8").tobytes())
+            _, offsets, data = column.buffers()
+            bounds = np.frombuffer(offsets, np.int64, count=len(column) + 1, offset=8 * column.offset)
+            digest.update(memoryview(data or b"")[int(bounds[0]) : int(bounds[-1])])
+        facts = [
+            given.described(),
+            recipe_facts(given.recipe),
+            given.root_name(),
+            sorted(given.source.discovery.unreadable),
+            given.source.discovery.n_hidden,
+            programs(self.looking.check),
+        ]
+        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+
+def _check_output(
+    path: Path, options: ManifestOptions, *, like: str | None, recipe: Recipe | None, overwrite: bool
+) -> None:
     """An existing file must be a manifest of the same options and recipe, or --overwrite be given; else exit 2."""
     if not path.exists():
         return
@@ -110,131 +192,39 @@ def _check_output(path: Path, options: ManifestOptions, *, recipe: Recipe | None
             where=str(path),
             fix="give another -o, or move that file away yourself",
         ) from error
-    built_with = ManifestOptions(label=metadata.label_rule, split=metadata.split_rule, seed=metadata.seed)
+    if overwrite:
+        return
     fix = "give another -o, or --overwrite to build it anew"
-    if built_with != options and not overwrite:
-        raise OutputError(
-            f"the output was built with --label {built_with.label} --split {built_with.split} --seed {built_with.seed}",
-            where=str(path),
-            fix=fix,
+    was, now = _asked_of(metadata), options.spelled() | ({"like": like} if like else {})
+    if like == "itself" and "like" not in was:
+        was["like"] = like  # the first time that a manifest is kept like itself
+    apart = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    if apart:
+        then, today = (", ".join(_option(key, side.get(key)) for key in apart) for side in (was, now))
+        raise OutputError(f"the output was built with {then}; asked for is {today}", where=str(path), fix=fix)
+    if metadata.recipe != recipe_facts(recipe):
+        was_recipe, now_recipe = (
+            f"recipe {facts['name']}" if facts else "no recipe" for facts in (metadata.recipe, recipe_facts(recipe))
         )
-    if metadata.recipe != _recipe_facts(recipe) and not overwrite:
-        was, now = (
-            f"recipe {facts['name']}" if facts else "no recipe" for facts in (metadata.recipe, _recipe_facts(recipe))
-        )
-        same = f"another text of {was}" if was == now else f"{was}, not with {now}"
-        raise OutputError(f"the output was built with {same}", where=str(path), fix=fix)
+        same = was_recipe == now_recipe
+        words = f"another text of {was_recipe}" if same else f"{was_recipe}, not with {now_recipe}"
+        raise OutputError(f"the output was built with {words}", where=str(path), fix=fix)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Build:
-    root: Path
-    path: Path
-    options: ManifestOptions
-    recipe: Recipe | None
-    discovery: Discovery
-    begun: float
-
-    @property
-    def quarantine_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".quarantine.jsonl")
-
-    def finish(self, rows: list[Row], facts: list[Row], *, max_bad: Tolerance | None) -> ManifestReport:
-        """Join, group, fit on train, write, report."""
-        bad_images = _bad_images(rows, facts)
-        good = [row | fact for row, fact in zip(rows, facts, strict=True) if "reason" not in fact]
-        good.sort(key=lambda row: str(row["file_name"]))
-        leaks = group_duplicates(good, source_decides=self.options.split == "folders")
-        processor = encode_labels(good, where=str(self.root))
-        report = self.report(good, bad_images, state="built", leaks=leaks)
-        listed = group_by_reason(report.bad_files, listed_in="the folder")
-        n_bad, where = len(report.bad_files), str(self.root)
-        code = exit_code_for(max_bad, n_bad=n_bad, n_total=len(rows), where=where, listed=listed)
-        self._write(good, processor, report)
-        # a leak is a fault of the data that was kept: said by name, and by the exit code
-        return replace(report, exit_code=3 if leaks else code, seconds=time.monotonic() - self.begun)
-
-    def _others(self) -> list[tuple[str, str]]:
-        """Names and kinds of what is no image, our own files left out: a second run must count as the first did."""
-        folder = self.path.parent.resolve()
-        ours = {folder / self.path.name, folder / self.quarantine_path.name}
-        names = [display_name(raw) for raw in self.discovery.others.to_pylist()]
-        pairs = zip(names, self.discovery.other_kinds.to_pylist(), strict=True)
-        return [(name, kind) for name, kind in pairs if not self._is_at(name, ours)]
-
-    def _is_at(self, name: str, places: set[Path]) -> bool:
-        path = self.root / name  # the folder is resolved, not the file: a link to our manifest is not our manifest
-        return any(path.name == place.name for place in places) and path.parent.resolve() / path.name in places
-
-    def report(
-        self, rows: Sequence[Row], bad_images: Sequence[BadFile], *, state: str, leaks: Sequence[Leak] = ()
-    ) -> ManifestReport:
-        """Counts and faults; for a dry run `rows` are all images by name."""
-        others = self._others()
-        bad_files = [*bad_images, *bad_others(others), *unreadable_folders(self.discovery.unreadable)]
-        return ManifestReport(
-            state=state,
-            root=self.root,
-            output=self.path,
-            outcomes=count_outcomes(
-                n_images=len(self.discovery),
-                n_selected=len(rows),
-                excluded={},
-                bad_images=bad_images,
-                other_kinds=[kind for _, kind in others],
-            ),
-            bad_files=tuple(sorted(bad_files, key=lambda bad: bad.file_name)),
-            leaks=tuple(leaks),
-            per_split=counted(row["split"] for row in rows),
-            n_classes=len({row["label"] for row in rows if row["label"] is not None}),
-            seconds=time.monotonic() - self.begun,
-        )
-
-    def _write(self, rows: list[Row], processor: CategoryProcessor, report: ManifestReport) -> None:
-        table = pa.Table.from_pylist([{name: row.get(name) for name in COLUMNS.names} for row in rows], schema=COLUMNS)
-        vocab = processor.vocab or ()
-        names = self.recipe.classes if self.recipe else {}
-        metadata = Metadata(
-            root=os.path.relpath(self.root.resolve(), self.path.parent.resolve()),
-            vocab=vocab,
-            class_names=tuple(names.get(label, label) for label in vocab),
-            processors=(processor.to_dict(),),
-            stats=train_stats(rows),
-            label_rule=self.options.label,
-            split_rule=self.options.split,
-            salt=str(self.options.seed) if self.options.split.startswith("hash:") else "",
-            seed=self.options.seed,
-            counts=report.outcomes.to_dict() | {"per_split": report.per_split},
-            rows_sha256=rows_sha256(table),
-            recipe=_recipe_facts(self.recipe),
-        )
-        if report.bad_files:
-            write_json_lines(self.quarantine_path, [bad.to_dict() for bad in report.bad_files])
-        else:
-            self.quarantine_path.unlink(missing_ok=True)  # a list left by an earlier build would be untrue now
-        with atomic_file(self.path) as aside:
-            pq.write_table(
-                table.replace_schema_metadata({METADATA_KEY: metadata.to_json()}),
-                aside,
-                compression="zstd",
-                row_group_size=ROW_GROUP_ROWS,
-            )
+def _asked_of(metadata: Metadata) -> dict[str, Any]:
+    rules = {
+        "label": metadata.label_rule,
+        "split": metadata.split_rule,
+        "group": metadata.group_rule,
+        "seed": metadata.seed,
+        "check": metadata.check,
+    }
+    more = {key: value for key, value in metadata.options.items() if key != "tables"}
+    return {key: value for key, value in (rules | more).items() if value is not None}
 
 
-def _bad_images(rows: Sequence[Row], facts: Sequence[Row]) -> list[BadFile]:
-    return [
-        BadFile(
-            file_name=row["file_name"],
-            reason=fact["reason"],
-            detail=fact["detail"],
-            size_bytes=fact.get("size_bytes"),
-            sha256=fact["sha256"].hex() if "sha256" in fact else None,
-            format=fact.get("format"),
-        )
-        for row, fact in zip(rows, facts, strict=True)
-        if "reason" in fact
-    ]
-
-
-def _recipe_facts(recipe: Recipe | None) -> dict[str, str] | None:
-    return None if recipe is None else {"name": recipe.name, "version": recipe.version, "sha256": recipe.sha256()}
+def _option(key: str, value: Any) -> str:
+    flag = "--" + key.replace("_", "-")
+    if value is None:
+        return f"no {flag}"
+    return f"{flag} {','.join(map(str, value)) if isinstance(value, list | tuple) else value}"

@@ -1,87 +1,67 @@
-"""What a manifest learns from its rows: duplicate groups, the vocab, channel statistics. Fitted on train alone."""
+"""What a manifest learns from its rows: channel statistics of train, sizes. n rows."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from imagekit.errors import SplitError
+import numpy as np
+import numpy.typing as npt
+
 from imagekit.manifest.image import SUMS
-from imagekit.manifest.processors import CategoryProcessor
 from imagekit.manifest.schema import ChannelStats
 
-Row = dict[str, Any]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_TURNED = 5  # EXIF orientations from here on swap width and height
+_HALF_BITS = 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Leak:
-    """One picture that stands in more than one split: the rows that hold it, as (split, file_name)."""
+def channel_stats(sums: Mapping[str, Ints], n_pixels: Ints, mask: Mask) -> ChannelStats | None:
+    """Mean and population standard deviation of each channel over all pixels of the marked rows, in 0..1.
 
-    members: tuple[tuple[str, str], ...]
-
-    def line(self) -> str:
-        """The leak as text."""
-        return " = ".join(f"{name} ({split})" for split, name in self.members)
-
-
-def group_duplicates(rows: Sequence[Row], *, source_decides: bool) -> list[Leak]:
-    """Give rows of identical bytes one `group` (the first 16 hex digits of their sha256) and keep a group in one split.
-
-    rows: sorted by file_name; changed in place. source_decides: the split came from the source's folders and stays;
-    groups that span splits are returned as leaks. Otherwise every row takes the split of its group's first row.
+    sums: int64[n] for each of SUMS. n_pixels: int64[n]. None where no row is marked. The sums are exact integers, so
+    the order of adding is nothing.
     """
-    members: dict[bytes, list[Row]] = defaultdict(list)
-    for row in rows:
-        members[row["sha256"]].append(row)
-    leaks = []
-    for sha256, group in members.items():
-        if len(group) == 1:
-            continue
-        for row in group:
-            row["group"] = sha256.hex()[:16]
-            if not source_decides:
-                row["split"] = group[0]["split"]
-        if len({row["split"] for row in group}) > 1:
-            leaks.append(Leak(members=tuple((row["split"], row["file_name"]) for row in group)))
-    return leaks
-
-
-def encode_labels(rows: Sequence[Row], *, where: str) -> CategoryProcessor:
-    """Fit the vocab on train and write `target` into every labelled row, in place.
-
-    Raises SplitError when no train or no valid row is left, LabelError when a label is not in train.
-    """
-    for split in ("train", "valid"):
-        if not any(row["split"] == split for row in rows):
-            raise SplitError(
-                f"no usable image is left in {split}",
-                where=where,
-                fix="see the quarantine list for why; mend the files or choose another --split",
-            )
-    processor = CategoryProcessor()
-    processor.fit([row["label"] for row in rows if row["split"] == "train"])
-    labelled = [row for row in rows if row["label"] is not None]
-    for row, target in zip(labelled, processor.process([row["label"] for row in labelled], where=where), strict=True):
-        row["target"] = target
-    return processor
-
-
-def train_stats(rows: Sequence[Row]) -> ChannelStats:
-    """Mean and population standard deviation of each channel over all pixels of the train rows, in 0..1.
-
-    rows: SUMS are exact integers, so the order of adding is nothing.
-    """
-    train = [row for row in rows if row["split"] == "train"]
-    n_pixels = sum(row["width"] * row["height"] for row in train)
-    totals = [sum(row[name] for row in train) for name in SUMS]
-    mean = [total / n_pixels for total in totals[:3]]
-    variance = [(totals[3 + channel] * n_pixels - totals[channel] ** 2) / n_pixels**2 for channel in range(3)]
+    n_all = exact_sum(n_pixels[mask])
+    if not n_all:
+        return None
+    totals = [exact_sum(sums[name][mask]) for name in SUMS]
+    mean = [total / n_all for total in totals[:3]]
+    variance = [(totals[3 + channel] * n_all - totals[channel] ** 2) / n_all**2 for channel in range(3)]
     return ChannelStats(
         mean=(mean[0] / 255, mean[1] / 255, mean[2] / 255),
         std=(sqrt(variance[0]) / 255, sqrt(variance[1]) / 255, sqrt(variance[2]) / 255),
-        n_images=len(train),
-        n_pixels=n_pixels,
+        n_images=int(mask.sum()),
+        n_pixels=n_all,
     )
+
+
+def exact_sum(values: Ints) -> int:
+    """The sum of integers of at least 0, which may not fit into 64 bits."""
+    low = values & ((1 << _HALF_BITS) - 1)
+    return (int((values >> _HALF_BITS).sum()) << _HALF_BITS) + int(low.sum())
+
+
+def image_sizes(width: Ints, height: Ints, orientation: Ints) -> dict[str, Any] | None:
+    """Least, median and greatest width, height and aspect (width / height) of images as they are seen; None for n = 0.
+
+    width, height: as stored, in pixels. orientation: EXIF, 0 where there is none.
+    """
+    if not len(width):
+        return None
+    is_turned = orientation >= _TURNED
+    across, down = np.where(is_turned, height, width), np.where(is_turned, width, height)
+    columns = {"width": across, "height": down, "aspect": across / down}
+    return {
+        name: [_plain(values.min()), _plain(np.median(values)), _plain(values.max())]
+        for name, values in columns.items()
+    }
+
+
+def _plain(value: Any) -> int | float:
+    """A whole number as int, any other to six digits: what JSON shows."""
+    number = round(float(value), 6)
+    return int(number) if number.is_integer() else number

@@ -62,23 +62,41 @@ class DescribeImage:
         """The facts of one image; an unusable one comes back with `reason` and `detail`."""
         facts: dict[str, Any] = {}
         try:
-            reading = read_stamped(path_in(self.root, name))
-            facts["stamp"] = proof_of(reading.stamp)
-            facts |= {"size_bytes": len(reading.data), "sha256": sha256_bytes(reading.data)}
-            return facts | self._look(reading.data)
+            return facts | self._look(self._read(name, facts))
         except ImageError as error:
             return facts | {"reason": error.reason, "detail": error.detail}
 
+    def scan(self, name: bytes) -> dict[str, Any] | None:
+        """As a call under `header`, without any decoder and so safe in every process; None where one is needed.
+
+        A plain JPEG tells its header in a few bytes that are looked at here.
+        """
+        from imagekit.pixels.turbo import scan_header
+
+        facts: dict[str, Any] = {}
+        try:
+            data = self._read(name, facts)
+        except ImageError as error:
+            return facts | {"reason": error.reason, "detail": error.detail}
+        header = scan_header(data)
+        return facts | header_facts(header) if header and _is_small(header) else None
+
+    def _read(self, name: bytes, facts: dict[str, Any]) -> bytes:
+        """The file's bytes; what they alone tell goes into `facts`."""
+        reading = read_stamped(path_in(self.root, name))
+        facts["stamp"] = proof_of(reading.stamp)
+        facts |= {"size_bytes": len(reading.data), "sha256": sha256_bytes(reading.data)}
+        return reading.data
+
     def _look(self, data: bytes) -> dict[str, Any]:
         from imagekit.pixels.dhash import dhash
-        from imagekit.pixels.limits import MAX_PIXELS
         from imagekit.pixels.open import read_header
         from imagekit.pixels.reasons import bomb_if_no_memory
         from imagekit.pixels.turbo import scan_header
 
         with bomb_if_no_memory():
             header = scan_header(data)
-            if header is None or header.width * header.height > MAX_PIXELS:
+            if header is not None and not _is_small(header):
                 header = None
             if self.check == "header":
                 return header_facts(header or read_header(data))
@@ -87,6 +105,13 @@ class DescribeImage:
             if self.with_sums:
                 seen |= dict(zip(SUMS, channel_sums(rgb.histogram()), strict=True))
             return seen
+
+
+def _is_small(header: Header) -> bool:
+    """Whether it has no more pixels than may be decoded; else Pillow's reader says what is wrong."""
+    from imagekit.pixels.limits import MAX_PIXELS
+
+    return header.width * header.height <= MAX_PIXELS
 
 
 def _decode(data: bytes, header: Header | None) -> tuple[Header, Image.Image]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ class ManifestOptions:
 
     label, split, group: rules as `--label`, `--split`, `--group` spell them; label and split may be functions of a file
     name (relative, POSIX) that return a label, or a split, True for valid and False for train, and None for an image to
-    leave out. None stands for the rule of `like`, else for parent and folders. leaks: what becomes of groups that a
-    given split tears apart; None for keep, and for drop under a hash. check: none, header or decode. other_below: the
-    least number of train rows of a label that does not become `other`. columns: a table to join. process:
-    `COLUMN:PROCESSOR`. noise: percentages.
+    leave out. None stands for the rule of `like`, else for parent and folders; so with the seed, else 0. leaks: what
+    becomes of groups that a given split tears apart; None for keep, and for drop under a hash. check: none, header or
+    decode. other_below: the least number of train rows of a label that does not become `other`. columns: a table to
+    join. process: `COLUMN:PROCESSOR`. noise: percentages.
     like: an older manifest whose splits and fitted state are kept.
     Raises UsageError, LabelError or SplitError for what cannot be.
     """
@@ -37,7 +37,7 @@ class ManifestOptions:
     group: str | None = None
     leaks: str | None = None
     check: str = "decode"
-    seed: int = 0
+    seed: int | None = None
     other_below: int = 0
     columns: Path | None = None
     process: tuple[str, ...] = ()
@@ -62,7 +62,13 @@ class ManifestOptions:
         label = self.label or (old.label_rule if old else "parent")
         split = self.split or (old.split_rule if old else "folders")
         group = self.group or (old.group_rule if old else None)
-        return replace(self, label=_spelled(label), split=_spelled(split), group=group)
+        seed = self.seed if self.seed is not None else (old.seed if old else 0)
+        return replace(self, label=_spelled(label), split=_spelled(split), group=group, seed=seed)
+
+    @property
+    def seed_number(self) -> int:
+        """The seed, 0 where none is given."""
+        return self.seed or 0
 
     @property
     def split_rule(self) -> SplitRule:
@@ -81,6 +87,22 @@ class ManifestOptions:
         """What becomes of leaks: as asked, else the default of the split."""
         return self.leaks or ("drop" if self.split_rule.kind == "hash" else "keep")
 
+    def check_rules(self) -> None:
+        """Raise SplitError or LabelError, before any file is looked for, where a rule cannot be read."""
+        rule, group = self.split_rule, self.group_rule
+        if group.column is not None and self.columns is None:
+            raise UsageError(
+                f"--group column:{group.column} names a column, and no table of columns is joined",
+                where="--group",
+                fix="give the table, too: --columns meta.csv",
+            )
+        if self.like is not None and rule.is_given and self.leaks == "move":
+            raise UsageError(
+                "--leaks move would move rows that --like keeps where they are",
+                where="--leaks",
+                fix="give --leaks drop or keep",
+            )
+
     def rules(self) -> dict[str, Any]:
         """What the metadata holds in fields of their own."""
         hashed = isinstance(self.split, str) and self.split.startswith("hash:")
@@ -88,22 +110,27 @@ class ManifestOptions:
             "label_rule": rule_text(self.label),
             "split_rule": rule_text(self.split),
             "group_rule": self.group,
-            "salt": str(self.seed) if hashed else "",
-            "seed": self.seed,
+            "salt": str(self.seed_number) if hashed else "",
+            "seed": self.seed_number,
             "check": self.check,
         }
 
-    def more(self, checksums: Mapping[str, str]) -> dict[str, Any]:
-        """What else was asked for, defaults left out. checksums: sha256 in hex of every table read, by its name."""
+    def more(self) -> dict[str, Any]:
+        """What else was asked for, defaults left out; `like` and the tables that were read are not in it."""
         asked: dict[str, Any] = {
             "leaks": self.leaks,
             "other_below": self.other_below or None,
             "columns": self.columns.name if self.columns else None,
             "process": list(self.process) or None,
             "noise": list(self.noise) or None,
-            "like": checksums.get("like"),
-            "tables": {name: value for name, value in checksums.items() if name != "like"} or None,
         }
+        return {key: value for key, value in asked.items() if value is not None}
+
+    def spelled(self) -> dict[str, Any]:
+        """Every option that shapes the rows, but `like`, by its name on the command line, where it was given."""
+        rules = self.rules()
+        named = {key: rules[f"{key}_rule"] for key in ("label", "split", "group")}
+        asked = named | {"seed": self.seed_number, "check": self.check} | self.more()
         return {key: value for key, value in asked.items() if value is not None}
 
 

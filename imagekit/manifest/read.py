@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pyarrow.parquet as pq
 
 from imagekit.errors import ManifestError, SourceError, did_you_mean
 from imagekit.files.names import to_path
+from imagekit.manifest.checks import Budget, check_columns, check_rows, packed_columns
 from imagekit.manifest.digest import rows_sha256
-from imagekit.manifest.schema import COLUMNS, METADATA_KEY, REBUILD, Metadata
+from imagekit.manifest.schema import METADATA_KEY, REBUILD, Metadata
 
 # thrift limits: a file of kilobytes must not ask for gigabytes while its footer is parsed
 THRIFT_BYTES, THRIFT_ITEMS = 100_000_000, 1_000_000
+BATCH_ROWS = 65_536
 # what pyarrow raises on damaged bytes; a column name that is not UTF-8 is a bare UnicodeDecodeError
 DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
@@ -62,11 +65,16 @@ class Manifest:
         return [shown for raw, shown in pairs if not to_path(root or self.root, raw).is_file()]
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: Path, *, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
     if not path.exists():
         raise SourceError("the manifest is not there", where=str(path), fix="build it with imagekit manifest ROOT")
     try:
-        return pq.ParquetFile(path, thrift_string_size_limit=THRIFT_BYTES, thrift_container_size_limit=THRIFT_ITEMS)
+        return pq.ParquetFile(
+            path,
+            thrift_string_size_limit=THRIFT_BYTES,
+            thrift_container_size_limit=THRIFT_ITEMS,
+            read_dictionary=read_dictionary,
+        )
     except DAMAGE as error:
         raise _damaged("the file is not a readable Parquet file", error, path) from error
 
@@ -95,26 +103,22 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
-    """Read and check a manifest.
+    """Read and check a manifest, which may come from a stranger.
 
     check_digest: compare the rows with the digest in the metadata. Raises ManifestError when the file is damaged,
-    newer than this version, lacks a column, has one of another type, or its rows are not those that were written.
+    newer than this version, lacks a column, has one of another type, holds more than its size allows, when its rows are
+    not those that were written, or say what no row can: a path that leads out of the root, a label outside the vocab.
     """
     path = Path(path)
     metadata = read_metadata(path)
     with _open(path) as file:
-        schema = _schema(file, path)
-        for column in COLUMNS:
-            index = schema.get_field_index(column.name)
-            if index < 0:
-                raise ManifestError(f"column {column.name} is missing", where=str(path), fix=REBUILD)
-            if schema.field(index).type != column.type:
-                found = schema.field(index).type
-                raise ManifestError(
-                    f"column {column.name} has type {found}, must be {column.type}", where=str(path), fix=REBUILD
-                )
+        columns = check_columns(_schema(file, path), path)
+        budget = Budget.of(path, file.metadata)
+        packed = packed_columns(file.metadata, columns)
+    with _open(path, read_dictionary=packed) as file:
         try:
-            table = pa.Table.from_batches(file.iter_batches(), schema=schema)
+            table = _read_batches(file, budget)
+            table = _as_written(table, columns)
             table.validate(full=True)  # text that is not UTF-8, indices beyond a dictionary
         except DAMAGE as error:
             raise _damaged("the rows cannot be read", error, path) from error
@@ -124,20 +128,24 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
             where=str(path),
             fix=REBUILD,
         )
-    _check_targets(table, metadata.vocab, path)
+    check_rows(table, metadata, path)
     return Manifest(path=path, metadata=metadata, table=table)
 
 
-def _check_targets(table: pa.Table, vocab: tuple[str, ...], path: Path) -> None:
-    """The digest covers rows alone: see that the vocab in the metadata is the one that they were encoded with."""
-    outside = pc.or_kleene(pc.less(table["target"], 0), pc.greater_equal(table["target"], len(vocab)))
-    if pc.any(outside).as_py():
-        target = table["target"].filter(outside)[0]
-        raise ManifestError(
-            f"target {target} is outside the vocab of {len(vocab)} classes", where=str(path), fix=REBUILD
-        )
-    meant = pc.take(pa.array(vocab, pa.string()), table["target"])
-    if pc.any(pc.not_equal(meant, table["label"])).as_py():
-        raise ManifestError(
-            "the labels are not those that the vocab gives to the targets", where=str(path), fix=REBUILD
-        )
+def _read_batches(file: pq.ParquetFile, budget: Budget) -> pa.Table:
+    """All rows, a batch at a time, each counted as what it will be when it is written out."""
+    batches = []
+    for batch in file.iter_batches(batch_size=BATCH_ROWS):
+        budget.spend(batch)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, schema=batches[0].schema if batches else file.schema_arrow)
+
+
+def _as_written(table: pa.Table, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """Texts that were read as codes as the columns of texts that they are."""
+    schema = pa.schema([(name, kind) for name, kind in columns.items()])
+    arrays = [
+        column if column.type == kind else pa.chunked_array(column.cast(kind).chunks, kind)
+        for column, kind in zip(table.columns, columns.values(), strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

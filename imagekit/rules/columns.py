@@ -106,7 +106,7 @@ def split_names(
     codes = _hash_codes(names, labels, valid=valid, test=test, salt=salt)
     counts = {split: int((codes == i).sum()) for i, split in enumerate(_SPLITS)}
     check_filled({split: n for split, n in counts.items() if n}, valid=valid, test=test, where="--split hash")
-    return _recode(codes, _SPLITS)
+    return recode(codes, _SPLITS)
 
 
 def _label_by_rule(names: pa.LargeBinaryArray, parts: PathParts, rule: str, tables: Mapping[str, SourceTable]) -> Coded:
@@ -124,7 +124,7 @@ def _label_by_rule(names: pa.LargeBinaryArray, parts: PathParts, rule: str, tabl
         codes[start : start + len(files)] = [
             -1 if label is None else code_of.setdefault(label, len(code_of)) for label in found
         ]
-    return _recode(codes, tuple(code_of))
+    return recode(codes, tuple(code_of))
 
 
 def _match(names: pa.LargeBinaryArray, rule: str, tables: Mapping[str, SourceTable]) -> TableMatch:
@@ -145,7 +145,7 @@ def _merge(firsts: Codes, chosen: Mapping[int, Coded], involved: tuple[Coded, ..
         new = np.array([*(place[value] for value in column.values), -1], np.int32)
         codes[rows] = new[column.codes[rows]]
         listed[rows] = True if column.listed is None else column.listed[rows]
-    recoded = _recode(codes, values)  # a value whose rows all lie below other folders is used no more
+    recoded = recode(codes, values)  # a value whose rows all lie below other folders is used no more
     return Coded(
         codes=recoded.codes,
         values=recoded.values,
@@ -154,7 +154,7 @@ def _merge(firsts: Codes, chosen: Mapping[int, Coded], involved: tuple[Coded, ..
     )
 
 
-def _recode(codes: Codes, values: tuple[str, ...]) -> Coded:
+def recode(codes: Codes, values: tuple[str, ...]) -> Coded:
     """Codes into the sorted values that are used."""
     used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(values))).tolist()
     ranked = sorted(used, key=values.__getitem__)
@@ -168,7 +168,7 @@ def _to_splits(codes: Codes, values: tuple[str, ...]) -> Coded:
     splits = tuple(sorted(set(SPLIT_SYNONYMS.values())))
     found = [SPLIT_SYNONYMS.get(value.lower()) for value in values]
     new = np.array([*(-1 if split is None else splits.index(split) for split in found), -1], np.int32)
-    return _recode(new[codes], splits)
+    return recode(new[codes], splits)
 
 
 def _split_by_folder(names: pa.LargeBinaryArray) -> Coded:

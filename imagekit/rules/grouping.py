@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from imagekit.errors import LabelError, SplitError, did_you_mean
-from imagekit.rules.labelers import parse_label_rule
+from imagekit.errors import SplitError, did_you_mean
 from imagekit.rules.similar import Hashes, Ints, Mask, is_flat, near_pairs
 
 Codes = npt.NDArray[np.int32]
@@ -43,16 +42,31 @@ def parse_group_rule(spec: str) -> GroupRule:
     if spec == "similar":
         return GroupRule()
     if kind == "name" and colon:
-        try:
-            return GroupRule(pattern=parse_label_rule(spec).pattern)
-        except LabelError as error:
-            what = error.what.replace("the label rule", "the group rule").replace(
-                "called label", "called label or only"
-            )
-            raise SplitError(what, where="--group", fix=r"write name:^(patient\d+)_ for patient7_2.jpg") from None
+        return GroupRule(pattern=_parse_pattern(spec, rest))
     if kind == "column" and colon and rest:
         return GroupRule(column=rest)
     raise SplitError(f'the group rule "{spec}" is not known', where="--group", fix=did_you_mean(spec, _SPECS))
+
+
+def _parse_pattern(spec: str, text: str) -> re.Pattern[str]:
+    fix = r"write name:^(patient\d+)_ for patient7_2.jpg, or call the group that counts (?P<group>...)"
+    try:
+        pattern = re.compile(text)
+    except (re.error, OverflowError) as error:
+        what = f'the group rule "{spec}" holds no regular expression: {error}'
+        raise SplitError(what, where="--group", fix=fix) from None
+    if "group" not in pattern.groupindex and pattern.groups != 1:
+        raise SplitError(
+            f'the group rule "{spec}" has {pattern.groups} groups and none is called group', where="--group", fix=fix
+        )
+    return pattern
+
+
+def find_groups(files: pa.LargeBinaryArray, pattern: re.Pattern[str]) -> list[str | None]:
+    """What the pattern's group finds in each file name without folders; None where it finds nothing, or only ""."""
+    which: str | int = "group" if "group" in pattern.groupindex else 1
+    found = (pattern.search(file.decode("utf-8", "surrogateescape")) for file in files.to_pylist())
+    return [(match[which] or None) if match else None for match in found]
 
 
 class Components:

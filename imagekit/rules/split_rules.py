@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from imagekit.errors import LabelError, SplitError, did_you_mean
-from imagekit.rules.splitters import SPLIT_SYNONYMS, parse_fractions
+from imagekit.rules.splitters import parse_fractions, to_split
 from imagekit.rules.tables import TableRule, parse_table_rule
 
 SPECS = (
@@ -21,7 +21,6 @@ SPECS = (
 )
 MAX_FOLDS = 127  # the column is int8
 _WITH_FRACTIONS = ("hash", "random", "stratified")
-_NAMED_VALID = re.compile(r"(?:val|valid|validation|dev)[:_-]([A-Za-z0-9][\w.-]{0,63})", re.IGNORECASE)
 _ORDER = {"test": 3, "valid": 2, "train": 1, "unsup": 0}
 
 
@@ -48,25 +47,9 @@ class SplitRule:
         return (str(self.table),) if self.table else tuple(f"table:{file}" for file in self.files.values())
 
 
-def to_split(word: str) -> str | None:
-    """The split that a folder or a cell stands for: train, valid, test, unsup by SPLIT_SYNONYMS, case ignored;
-    `valid:<name>` for valid:night, val_night, validation-night; None for any other word.
-    """
-    known = SPLIT_SYNONYMS.get(word.lower())
-    if known:
-        return known
-    named = _NAMED_VALID.fullmatch(word)
-    return f"valid:{named[1]}" if named else None
-
-
 def split_rank(split: str) -> int:
     """How much a split must be kept from what others know: test before valid before train before unsup."""
     return _ORDER[split.partition(":")[0]]
-
-
-def is_valid(split: str) -> bool:
-    """Whether it is a validation set: valid, or one of several."""
-    return split.partition(":")[0] == "valid"
 
 
 def parse_split_rule(spec: str) -> SplitRule:

@@ -7,15 +7,18 @@ where `valid` was expected must not end in a training run that validates on noth
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from imagekit.errors import SplitError, did_you_mean
 
-Splitter = Callable[[Sequence[str]], list[str]]
+Item = TypeVar("Item")
 
 SPLIT_SYNONYMS = {
     "train": "train",
@@ -31,26 +34,77 @@ SPLIT_SYNONYMS = {
     "unlabeled": "unsup",
     "unlabelled": "unsup",
 }
-_SPECS = ("folders", "hash:V[,T]", "random:V[,T]")
+_NAMED_VALID = re.compile(r"(?:val|valid|validation|dev)[:_-]([A-Za-z0-9][\w.-]{0,63})", re.IGNORECASE)
 _FIX_FOLDERS = "use --split random:0.2 or hash:0.2, or name the folders train and valid (or val)"
 
 
+def to_split(word: str) -> str | None:
+    """The split that a folder or a cell stands for: train, valid, test, unsup by SPLIT_SYNONYMS, case ignored;
+    `valid:<name>` for valid:night, val_night, validation-night; None for any other word.
+    """
+    known = SPLIT_SYNONYMS.get(word.lower())
+    if known:
+        return known
+    named = _NAMED_VALID.fullmatch(word)
+    return f"valid:{named[1]}" if named else None
+
+
+def is_valid(split: str) -> bool:
+    """Whether it is a validation set: valid, or one of several."""
+    return split.partition(":")[0] == "valid"
+
+
+def grandparent_splitter(
+    file_name: str | PurePath, *, valid_name: str = "valid", train_name: str = "train"
+) -> bool | None:
+    """Whether the folder above the file's folder is the one of valid: True, of train: False, any other: None.
+
+    Source: lesson 11 of fast.ai's 2019 course. A file that lies in no such folder is None, too.
+    """
+    parts = PurePath(file_name).parts
+    grandparent = parts[-3] if len(parts) > 2 else None
+    return {valid_name: True, train_name: False}.get(grandparent or "")
+
+
+def split_by_func(items: Iterable[Item], function: Callable[[Item], bool | None]) -> tuple[list[Item], list[Item]]:
+    """The items for which the function says False, train, and those for which it says True, valid.
+
+    Those for which it says None are in neither. Source: lesson 11 of fast.ai's 2019 course.
+    """
+    train: list[Item] = []
+    valid: list[Item] = []
+    for item in items:
+        answer = function(item)
+        if answer is not None:
+            (valid if answer else train).append(item)
+    return train, valid
+
+
 def folder_splits(file_names: Sequence[str]) -> list[str]:
-    """The split that the first folder of each name stands for, by SPLIT_SYNONYMS; case does not matter.
+    """The split that the first folder of each name stands for, by `to_split`.
 
     file_names: relative, POSIX. A deeper folder never counts: "train/test/1.jpg" is train. Raises SplitError for files
     outside any folder, for a first folder that names no split, and when train or valid would be empty.
     """
+    firsts = [name.partition("/")[0] for name in file_names if "/" in name]
     at_root = [name for name in file_names if "/" not in name]
-    if at_root:
+    split_of = check_folders(Counter(firsts), n_at_root=len(at_root), at_root=at_root[:3])
+    return [split_of[first] for first in firsts]
+
+
+def check_folders(n_files: Mapping[str, int], *, n_at_root: int, at_root: Sequence[str]) -> dict[str, str]:
+    """The split of each first folder. n_files: by first folder; at_root: names of some files outside any folder.
+
+    Raises SplitError as `folder_splits`.
+    """
+    if n_at_root:
+        listed = ", ".join(at_root) + (", ..." if n_at_root > len(at_root) else "")
         raise SplitError(
-            f"{_files(len(at_root))} directly in the root, outside any split folder: {_listed(at_root, limit=3)}",
+            f"{_files(n_at_root)} directly in the root, outside any split folder: {listed}",
             where="--split folders",
             fix=_FIX_FOLDERS,
         )
-    firsts = [name[: name.index("/")] for name in file_names]
-    n_files = Counter(firsts)
-    split_of = {first: SPLIT_SYNONYMS.get(first.lower()) for first in n_files}
+    split_of = {first: to_split(first) for first in n_files}
     unknown = sorted(first for first, split in split_of.items() if split is None)
     if unknown:
         raise SplitError(
@@ -59,8 +113,7 @@ def folder_splits(file_names: Sequence[str]) -> list[str]:
             fix=_FIX_FOLDERS,
         )
     check_split_folders(n_files)
-    known = {first: split for first, split in split_of.items() if split is not None}
-    return [known[first] for first in firsts]
+    return {first: split for first, split in split_of.items() if split is not None}
 
 
 def check_split_folders(n_files: Mapping[str, int]) -> None:
@@ -80,13 +133,20 @@ def check_some_split(n_files: Mapping[str, int]) -> None:
         raise SplitError(f"no folder stands for a split; {found}", where="split folders", fix=_FIX_FOLDERS)
 
 
-def check_table_splits(n_rows: Mapping[str, int], *, lines: Mapping[str, int], file: str) -> None:
+def check_table_splits(
+    n_rows: Mapping[str, int],
+    *,
+    lines: Mapping[str, int],
+    file: str,
+    known: Callable[[str], str | None] = lambda word: SPLIT_SYNONYMS.get(word.lower()),
+) -> None:
     """Raise SplitError where a table's split cannot be used: a word that names no split, no train, or no valid.
 
-    n_rows: the number of images by the word that the table gives them; lines: where each word comes first.
+    n_rows: the number of images by the word that the table gives them; lines: where each word comes first; known: the
+    split that a word stands for.
     """
     for word in sorted(n_rows, key=lines.__getitem__):
-        if word.lower() not in SPLIT_SYNONYMS:
+        if known(word) is None:
             raise SplitError(
                 f'the split "{word}" of line {lines[word]} is not known',
                 where=f"table {file}",
@@ -101,7 +161,7 @@ def check_table_splits(n_rows: Mapping[str, int], *, lines: Mapping[str, int], f
 
 
 def _needed_but_missing(words: Iterable[str]) -> list[str]:
-    there = {SPLIT_SYNONYMS.get(word.lower()) for word in words}
+    there = {split.partition(":")[0] for split in map(to_split, words) if split}
     return [needed for needed in ("train", "valid") if needed not in there]
 
 
@@ -152,22 +212,6 @@ def hash_fractions(salted_keys: Iterable[bytes]) -> npt.NDArray[np.float64]:
     # 53 bits, not 64: a float holds them exactly, so the fraction never rounds up to 1
     fractions: npt.NDArray[np.float64] = (np.frombuffer(heads, ">u8") >> np.uint64(11)) * np.float64(2.0**-53)
     return fractions
-
-
-def make_splitter(spec: str, *, seed: int) -> Splitter:
-    """The splitter that `--split` names: "folders", "random:V[,T]" or "hash:V[,T]", whose salt is the seed as text.
-
-    V and T are the fractions of valid and test. Raises SplitError at once for a spelling that cannot be.
-    """
-    if spec == "folders":
-        return folder_splits
-    kind, colon, _ = spec.partition(":")
-    if not colon or kind not in ("random", "hash"):
-        raise SplitError(f'the split rule "{spec}" is not known', where="--split", fix=did_you_mean(spec, _SPECS))
-    valid, test = parse_fractions(spec)
-    if kind == "random":
-        return lambda names: random_splits(names, valid=valid, test=test, seed=seed)
-    return lambda names: hash_splits(names, valid=valid, test=test, salt=str(seed))
 
 
 def _bytes(text: str) -> bytes:

@@ -4,13 +4,14 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from imagekit.engine.pool import Done
 from imagekit.files.names import to_path
 
 
@@ -23,8 +24,24 @@ def pixels(seed: int, size: tuple[int, int] = (7, 5)) -> np.ndarray:
 
 def png(seed: int = 0, size: tuple[int, int] = (7, 5)) -> bytes:
     """A PNG of stored (not compressed) rows, made by hand: the same bytes whatever zlib is installed."""
-    width, height = size
-    raw = b"".join(b"\0" + row.tobytes() for row in pixels(seed, size))
+    return stored_png(pixels(seed, size))
+
+
+def photo(seed: int, *, altered: int = 0) -> bytes:
+    """A PNG whose difference hash is a random one; altered: that many bits of it turned."""
+    generator = np.random.default_rng(seed)
+    rises = generator.random((8, 8)) < 0.5
+    rises.flat[generator.permutation(64)[:altered]] ^= True
+    steps = np.where(rises, 9, -9)
+    rows = 128 + np.cumsum(np.concatenate([np.zeros((8, 1), int), steps], axis=1), axis=1)
+    grey = np.repeat(np.repeat(rows, 4, axis=0), 4, axis=1).astype(np.uint8)  # 36 x 32: cells of 4 x 4
+    return stored_png(np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def stored_png(pixels_HW3: np.ndarray) -> bytes:
+    """uint8 pixels as a PNG of stored rows."""
+    height, width, _ = pixels_HW3.shape
+    raw = b"".join(b"\0" + row.tobytes() for row in pixels_HW3)
     stored = b"\x78\x01\x01" + struct.pack("<HH", len(raw), len(raw) ^ 0xFFFF) + raw
     stored += struct.pack(">I", zlib.adler32(raw))
     parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", stored), (b"IEND", b"")]
@@ -56,6 +73,7 @@ def album() -> dict[str | bytes, bytes]:
     return {name: png(seed, (7, 5 + seed)) for seed, name in enumerate(names)}
 
 
-def inline(task: Any, items: Any, **options: Any) -> list[dict[str, Any]]:
+def inline(task: Any, items: Any, **options: Any) -> Iterator[Done]:
     """What the engine does, in this process."""
-    return [task(item) for item in items]
+    for index, item in enumerate(items):
+        yield Done(index, task(item))

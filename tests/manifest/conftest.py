@@ -7,4 +7,4 @@ from manifest.albums import inline
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let builds work in this process: faster by the start of an interpreter each."""
-    monkeypatch.setattr("imagekit.manifest.build.collect_facts", inline)
+    monkeypatch.setattr("imagekit.manifest.looking.run_items", inline)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from manifest.albums import album, jpeg, pixels, plant, png
+from manifest.albums import album, jpeg, photo, pixels, plant, png
 from PIL import Image
 
 from imagekit.errors import (
@@ -154,7 +154,7 @@ def test_the_metadata_says_how_the_rows_came_about(root: Path, tmp_path: Path) -
     assert metadata.vocab == ("ant", "bee")
     assert metadata.class_names == ("black ant", "honey bee")
     assert metadata.processors == (
-        {"name": "CategoryProcessor", "column": "label", "state": {"vocab": ["ant", "bee"]}},
+        {"name": "CategoryProcessor", "column": "label", "outputs": ["target"], "state": {"vocab": ["ant", "bee"]}},
     )
     assert (metadata.label_rule, metadata.split_rule, metadata.salt, metadata.seed) == ("parent", "folders", "", 0)
     assert metadata.counts == {
@@ -293,7 +293,7 @@ def test_a_valid_split_of_broken_images_only_is_told(tmp_path: Path) -> None:
 @in_process
 def test_a_random_split_is_seeded(tmp_path: Path) -> None:
     names = [f"{label}/{i}.png" for label in ("ant", "bee") for i in range(10)]
-    root = plant(tmp_path, {name: png(i) for i, name in enumerate(names)})
+    root = plant(tmp_path, {name: photo(i) for i, name in enumerate(names)})
 
     def splits(seed: int) -> list[str]:
         build(root, options=ManifestOptions(split="random:0.2,0.1", seed=seed), overwrite=True)
@@ -344,7 +344,7 @@ def test_one_picture_in_train_and_valid_is_a_leak_by_name_with_exit_3(root: Path
         (("train", "train/ant/leak0.png"), ("valid", "val/ant/leak0.png"))
     ]
     assert report.summary().splitlines()[2:9] == [
-        "7 pictures stand in more than one split (the rows are kept, exit code 3):",
+        "7 groups of images stand in more than one split (the rows are kept, exit code 3):",
         *[f"  train/ant/leak{i}.png (train) = val/ant/leak{i}.png (valid)" for i in range(5)],
         "  and 2 more",
     ]
@@ -423,30 +423,37 @@ def test_the_summary_ends_with_where_it_lies_and_the_next_command(root: Path) ->
         "2 classes: train 4, valid 2",
         "found 6 = selected 6 + excluded by rule 0 + quarantined 0 + not an image 0",
     ]
-    assert lines[2].startswith(f"built: {root}/metadata.parquet in ")
+    assert lines[2] == "2 pictures are too plain to be told apart: only equal bytes count as duplicates"
+    assert lines[3].startswith(f"built: {root}/metadata.parquet in ")
     assert report.next_command == f"imagekit train {root}/metadata.parquet -o RUN"
     assert json.loads(json.dumps(report.to_dict()))["per_split"] == {"train": 4, "valid": 2}
 
 
 @in_process
 @pytest.mark.parametrize(
-    "options",
-    [ManifestOptions(split="random:0.5"), ManifestOptions(seed=1), ManifestOptions(split="hash:0.5", seed=2)],
+    ("options", "was", "now"),
+    [
+        (ManifestOptions(split="random:0.5"), "--split folders", "--split random:0.5"),
+        (ManifestOptions(seed=1), "--seed 0", "--seed 1"),
+        (ManifestOptions(split="hash:0.5", seed=2), "--seed 0, --split folders", "--seed 2, --split hash:0.5"),
+        (ManifestOptions(check="header", leaks="drop"), "--check decode, no --leaks", "--check header, --leaks drop"),
+        (ManifestOptions(noise=(1, 50)), "no --noise", "--noise 1,50"),
+    ],
 )
-def test_other_options_need_overwrite(root: Path, options: ManifestOptions) -> None:
+def test_other_options_need_overwrite(root: Path, options: ManifestOptions, was: str, now: str) -> None:
     build(root)
     before = (root / "metadata.parquet").read_bytes()
 
     text = refused(lambda: build(root, options=options), OutputError)
 
     assert text == (
-        "the output was built with --label parent --split folders --seed 0\n"
+        f"the output was built with {was}; asked for is {now}\n"
         f"  where: {root}/metadata.parquet\n"
         "  fix: give another -o, or --overwrite to build it anew"
     )
     assert (root / "metadata.parquet").read_bytes() == before
     assert build(root, options=options, overwrite=True).state == "built"
-    assert read_metadata(root / "metadata.parquet").split_rule == options.split
+    assert read_metadata(root / "metadata.parquet").split_rule == options.split or "folders"
 
 
 @in_process
@@ -555,4 +562,6 @@ def test_what_a_killed_build_left_beside_the_manifest_is_removed(root: Path) -> 
 
     build(root)
 
-    assert {path.name for path in root.iterdir()} == {"train", "val", "metadata.parquet", ".imagekit-tmp-mine"}
+    assert {path.name for path in root.iterdir()} == {
+        *("train", "val", "metadata.parquet", "metadata.parquet.state", ".imagekit-tmp-mine")
+    }

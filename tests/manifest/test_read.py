@@ -117,20 +117,22 @@ def test_a_sample_of_files_has_the_size_asked_for_with_first_and_last(n_rows: in
     assert sample == 1 or looked_at[-1] == names[-1]
 
 
-def test_a_hostile_name_never_leads_out_of_the_root(path: Path) -> None:
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "a\0b", ""])
+@pytest.mark.parametrize("column", ["file_name", "file_name_bytes"])
+def test_a_hostile_name_never_leads_out_of_the_root(path: Path, name: str, column: str) -> None:
     def climb(table: pa.Table) -> pa.Table:
-        names = ["../../etc/passwd", *table["file_name"].to_pylist()[1:]]
-        return table.set_column(0, COLUMNS.field(0), pa.array(names))
+        table = table.slice(0, 1)
+        values = pa.array([name]) if column == "file_name" else pa.array([name.encode()])
+        return table.set_column(table.schema.get_field_index(column), COLUMNS.field(column), values)
 
     rewrite(path, table=climb)
-    manifest = read_manifest(path, check_digest=False)
 
-    with pytest.raises(SourceError) as caught:
-        manifest.missing_files()
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, check_digest=False)
 
-    assert str(caught.value) == (
-        'path-escape: "../../etc/passwd" does not name a file below the root\n'
-        f'  where: {manifest.root}\n  fix: use relative paths without ".."'
+    shown = name.replace("\0", "\\x00")
+    assert str(caught.value) == said(
+        f'path-escape: "{shown}" does not name a file below the root', path, "do not use it"
     )
 
 
@@ -251,8 +253,14 @@ def test_metadata_that_is_not_json_of_ours_is_told(path: Path, text: bytes, said
         (lambda c: c | {"class_names": ["one"]}, "2 classes in vocab, 1 in class_names"),
         (lambda c: c | {"processors": None}, "'NoneType' object is not iterable"),
         (lambda c: c | {"stats": {}}, "'mean'"),
+        (lambda c: c | {"root": "/etc"}, "root is not relative to the manifest"),
+        (lambda c: c | {"root": 3}, "root is no text"),
+        (lambda c: c | {"counts": []}, "counts is no table"),
+        (lambda c: c | {"processors": [{"name": "x"}]}, "a processor has no name, column or state"),
+        (lambda c: c | {"label_columns": "a"}, "label_columns is not a list of strings"),
     ],
-    ids=["vocab", "rows_sha256", "extra", "text", "numbers", "class names", "processors", "stats"],
+    ids=["vocab", "rows_sha256", "extra", "text", "numbers", "class names", "processors", "stats", "root", "no root",
+         "counts", "processor", "label columns"],
 )  # fmt: skip
 def test_incomplete_metadata_is_told(path: Path, change: Any, what: str) -> None:
     rewrite(path, metadata=change)
@@ -287,12 +295,10 @@ def test_a_column_of_another_type_is_named_with_both_types(path: Path, name: str
     "change",
     [
         lambda table: table.slice(1),
-        lambda table: table.take(list(reversed(range(table.num_rows)))),
-        lambda table: pa.concat_tables([table, table.slice(0, 1)]),
         lambda table: table.set_column(6, COLUMNS.field(6), pa.array([1] * table.num_rows, pa.int32())),
         lambda table: table.append_column("extra", pa.array(["x"] * table.num_rows)),
     ],
-    ids=["a row less", "another order", "a row twice", "another width", "a column more"],
+    ids=["a row less", "another width", "a column more"],
 )
 def test_rows_that_were_changed_are_noticed_by_their_digest(path: Path, change: Any) -> None:
     rewrite(path, table=change)
@@ -301,6 +307,27 @@ def test_rows_that_were_changed_are_noticed_by_their_digest(path: Path, change: 
         "the rows are not those that were written: their digest differs from the metadata's", path
     )
     assert read_manifest(path, check_digest=False).table.num_rows > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.take(list(reversed(range(table.num_rows)))),
+        lambda table: pa.concat_tables([table, table.slice(table.num_rows - 1, 1)]),
+    ],
+    ids=["another order", "a row twice"],
+)
+def test_rows_out_of_order_or_twice_are_told_whatever_the_digest_says(path: Path, change: Any) -> None:
+    rewrite(path, table=change)
+    text = json.dumps(json.loads(pq.read_schema(path).metadata[METADATA_KEY]) | {"rows_sha256": digest_at(path)})
+
+    rewrite(path, metadata=lambda content: text.encode())
+
+    assert refused(path) == said("the rows are not sorted by file_name, each once", path)
+
+
+def digest_at(path: Path) -> str:
+    return rows_sha256(pq.read_table(path))
 
 
 def test_a_target_outside_the_vocab_is_told_even_where_the_digest_fits(path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_killed_build_leaves_no_manifest_or_the_old_one_and_the_next_run_tidie
     assert not had_output or parquet(root) == old
     assert any(path.name.startswith(".imagekit-tmp-") for path in root.iterdir())
     assert build_manifest(root).outcomes.selected == 7
-    assert {path.name for path in root.iterdir()} == {"train", "val", "metadata.parquet"}
+    assert {path.name for path in root.iterdir()} == {"train", "val", "metadata.parquet", "metadata.parquet.state"}
 
 
 def test_ctrl_c_leaves_nothing_half(tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_ctrl_c_leaves_nothing_half(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_manifest(root, progress=interrupt, n_workers=1)
 
-    assert {path.name for path in root.iterdir()} == {"train", "val"}
+    assert {path.name for path in root.iterdir()} == {"train", "val", "metadata.parquet.state"}

@@ -1,0 +1,301 @@
+"""Give every usable image its split, group by group, and find the groups that a given split tears apart.
+
+n usable images in the order of the manifest's rows; m rows of an older manifest whose files are gone. Splits are codes
+into a list of texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagekit.errors import SplitError
+from imagekit.manifest.like import OldRows
+from imagekit.manifest.options import ManifestOptions
+from imagekit.rules.assign import FREE, Draw, assign_folds, assign_splits, rank_names
+from imagekit.rules.columns import Coded
+from imagekit.rules.given import splits_by_hash
+from imagekit.rules.grouping import Components, Likeness, content_codes, join_similar
+from imagekit.rules.outcomes import BadFile
+from imagekit.rules.split_rules import split_rank
+
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+_DRAWN = ("train", "valid", "test")  # the parts of assign_splits, in its order
+_SHOWN_MEMBERS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leak:
+    """One picture, or one group, that stands in more than one split: its rows as (split, file_name)."""
+
+    members: tuple[tuple[str, str], ...]
+
+    def line(self) -> str:
+        """The leak as text."""
+        shown = " = ".join(f"{name} ({split})" for split, name in self.members[:_SHOWN_MEMBERS])
+        n_more = len(self.members) - _SHOWN_MEMBERS
+        return f"{shown} and {n_more:,} more" if n_more > 0 else shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Images:
+    """What is known of n images. names: as shown. labels: of one label column. splits: where they are given, else None.
+    sha256, dhash: null where the check does not tell. keys: of groups that the user names, code -1 for none, or None.
+    """
+
+    names: pa.StringArray
+    labels: Coded
+    splits: Coded | None
+    sha256: pa.Array
+    dhash: pa.Array
+    keys: Coded | None
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Splitting:
+    """The outcome. codes: int32[n], into `words`. folds: int8[n] for k-fold, else None. groups: string[n], null for an
+    image by itself. left_out: images that leak, with the reason. n_unlike: images whose hash tells nothing.
+    """
+
+    codes: Codes
+    words: list[str]
+    groups: pa.StringArray
+    folds: npt.NDArray[np.int8] | None = None
+    leaks: tuple[Leak, ...] = ()
+    left_out: list[tuple[int, BadFile]] = field(default_factory=list)
+    n_unlike: int = 0
+
+    def kept(self) -> Mask:
+        """Which images are not left out."""
+        kept = np.ones(len(self.codes), np.bool_)
+        kept[[row for row, _ in self.left_out]] = False
+        return kept
+
+
+def split_images(images: Images, options: ManifestOptions, *, old: OldRows | None) -> Splitting:
+    """Split n images by the rule of `options`, which is settled.
+
+    Raises SplitError for a rule that the images or the older manifest cannot bear.
+    """
+    rule = options.split_rule
+    if rule.kind == "kfold" and old is not None:
+        old.check_folds(rule.n_folds)
+    words, codes = _given_codes(images, options)
+    # a k-fold split is stable if the folds are, so they are what is given and kept
+    words = [f"fold {k}" for k in range(rule.n_folds)] if rule.kind == "kfold" else words
+    components, n_unlike = _components(images, old, np.ones(len(codes), np.bool_))
+    left_out: dict[int, str] = {}
+    if old is not None:
+        old_codes, words = old.codes(words, as_folds=rule.kind == "kfold")
+        codes = _follow_old(images, codes, old, old_codes, components, left_out, words, is_given=rule.is_given)
+        if left_out:
+            components, n_unlike = _components(images, old, _without(left_out, len(codes)))
+    labels = components.labels[: len(codes)]
+    kept = _without(left_out, len(codes))
+    codes, words = _draw(images, options, codes, words, labels, kept)
+    folds = codes.astype(np.int8) if rule.kind == "kfold" else None
+    if folds is not None:
+        codes, words = np.where(codes == 0, np.int32(1), np.int32(0)), ["train", "valid"]
+    result = Splitting(
+        codes=codes, words=words, folds=folds, n_unlike=n_unlike, groups=_group_names(images, labels, kept)
+    )
+    if folds is None:
+        _resolve_leaks(images, result, labels, kept, left_out, rule=options.leak_rule)
+    result.left_out = [(row, _left_out(images, row, why)) for row, why in sorted(left_out.items())]
+    return result
+
+
+def _without(left_out: dict[int, str], n: int) -> Mask:
+    kept = np.ones(n, np.bool_)
+    kept[list(left_out)] = False
+    return kept
+
+
+def _left_out(images: Images, row: int, why: str) -> BadFile:
+    sha256 = images.sha256[row].as_py()
+    name = images.names[row].as_py()
+    return BadFile(file_name=name, reason="leak", detail=why, sha256=sha256.hex() if sha256 else None)
+
+
+def _given_codes(images: Images, options: ManifestOptions) -> tuple[list[str], Codes]:
+    """The splits that do not depend on other images; FREE where one is to be drawn."""
+    rule = options.split_rule
+    if images.splits is not None:
+        return list(images.splits.values), images.splits.codes.copy()
+    if rule.kind != "hash":
+        return list(_DRAWN), np.full(len(images.names), FREE, np.int32)
+    keys = images.names
+    if images.keys is not None:  # rows of one group share a key, so they share a split, whoever else comes
+        given = pa.array([*images.keys.values, None]).take(pa.array(images.keys.codes, mask=images.keys.codes < 0))
+        keys = pc.coalesce(given.cast(pa.string()), keys)
+    coded = splits_by_hash(keys, valid=rule.valid, test=rule.test, salt=str(options.seed_number))
+    if options.group is not None and images.keys is None:  # --group similar: a group goes where its first name goes
+        components, _ = _components(images, None, np.ones(len(keys), np.bool_))
+        return list(coded.values), coded.codes[components.labels]
+    return list(coded.values), coded.codes
+
+
+def _components(images: Images, old: OldRows | None, kept: Mask) -> tuple[Components, int]:
+    """Which of the n images, and of the m gone ones, belong together; images that are not kept stand alone."""
+    sha256, dhash = images.sha256, images.dhash
+    if old is not None:
+        sha256, dhash = pa.concat_arrays([sha256, old.gone_sha256]), pa.concat_arrays([dhash, old.gone_dhash])
+    n_all = len(sha256)
+    is_in = np.concatenate([kept, np.ones(n_all - len(kept), np.bool_)])
+    contents = np.where(is_in, content_codes(sha256), np.int32(-1))
+    has_hash = is_in & np.asarray(dhash.is_valid())
+    components = Components(n_all)
+    like = Likeness(contents=contents, hashes=np.asarray(dhash.fill_null(0)), has_hash=has_hash)
+    n_unlike = join_similar(components, like)
+    if images.keys is not None:
+        keyed = np.flatnonzero((images.keys.codes >= 0) & kept)
+        components.join_equal(keyed, images.keys.codes[keyed])
+    return components, n_unlike
+
+
+def _follow_old(
+    images: Images,
+    codes: Codes,
+    old: OldRows,
+    old_codes: Codes,
+    components: Components,
+    left_out: dict[int, str],
+    words: list[str],
+    *,
+    is_given: bool,
+) -> Codes:
+    """Old rows keep their split, new ones join their group's; what would bridge two splits is left out.
+
+    old_codes: int32[rows of the older manifest].
+    """
+    n = len(codes)
+    own = np.where(old.at >= 0, old_codes[np.maximum(old.at, 0)], np.int32(FREE))
+    is_known = (own != FREE) & ~old.is_changed(images.sha256)
+    if is_given:  # the source decides about what is new
+        return np.where(own != FREE, own, codes)
+    told = np.concatenate([np.where(is_known, own, FREE), old_codes[old.gone]])
+    lowest = np.full(len(told), len(words), np.int32)
+    highest = np.full(len(told), FREE, np.int32)
+    known = told != FREE
+    np.minimum.at(lowest, components.labels[known], told[known])
+    np.maximum.at(highest, components.labels[known], told[known])
+    low, high = lowest[components.labels[:n]], highest[components.labels[:n]]
+    has_old = high != FREE
+    is_bridge = ~is_known & has_old & ((low != high) | ((own != FREE) & (own != high)))
+    for row in np.flatnonzero(is_bridge).tolist():
+        places = sorted({words[int(code)] for code in (low[row], high[row], own[row]) if code != FREE})
+        left_out[row] = f"like images of more than one split of the older manifest: {', '.join(places)}"
+    joined = np.where(has_old, high, codes)
+    return np.where(own != FREE, own, joined).astype(np.int32)
+
+
+def _draw(
+    images: Images, options: ManifestOptions, codes: Codes, words: list[str], labels: Ints, kept: Mask
+) -> tuple[Codes, list[str]]:
+    """Draw a part for each free image of a random, stratified or k-fold split."""
+    rule = options.split_rule
+    if rule.kind not in ("random", "stratified", "kfold"):
+        return codes, words
+    n_parts = rule.n_folds or len(_DRAWN)
+    rows = np.flatnonzero(kept & (codes < n_parts))  # further words are splits that only the older manifest has
+    classes = images.labels.codes[rows] if rule.kind != "random" else np.full(len(rows), -1, np.int32)
+    draw = Draw(
+        groups=np.unique(labels[rows], return_inverse=True)[1],
+        classes=classes,
+        ranks=rank_names(
+            (name.encode() for name in images.names.take(pa.array(rows)).to_pylist()), seed=options.seed_number
+        ),
+        given=codes[rows].astype(np.int8),
+    )
+    codes = codes.copy()
+    if rule.kind == "kfold":
+        codes[rows] = assign_folds(draw, n_folds=rule.n_folds)
+        _check_folds(codes[rows], classes, images.labels.values, n_folds=rule.n_folds)
+    else:
+        codes[rows] = assign_splits(draw, valid=rule.valid, test=rule.test)
+    return codes, words
+
+
+def _check_folds(folds: Codes, classes: Codes, values: Sequence[str], *, n_folds: int) -> None:
+    """Every fold has an image, and every class is in two folds at least: with one left out, it must be in train."""
+    sizes = np.bincount(folds, minlength=n_folds)
+    if not sizes.all():
+        raise SplitError(
+            f"fold {int(np.argmin(sizes))} of {n_folds} would be empty; found: {len(folds):,} images, and their groups",
+            where="--split kfold",
+            fix="ask for fewer folds, or add images",
+        )
+    seen = np.zeros((len(values), n_folds), np.bool_)
+    seen[classes[classes >= 0], folds[classes >= 0]] = True
+    alone = np.flatnonzero(seen.sum(axis=1) == 1)
+    if len(alone):
+        label = values[int(alone[0])]
+        raise SplitError(
+            f"every image of {label} is in fold {int(np.argmax(seen[alone[0]]))}, so training without it has none"
+            + (f"; so it is with {len(alone) - 1:,} more classes" if len(alone) > 1 else ""),
+            where="--split kfold",
+            fix="add images that belong to no group of them, or take the class out",
+        )
+
+
+def _group_names(images: Images, labels: Ints, kept: Mask) -> pa.StringArray:
+    """The user's key where a component has one, else 16 hex digits of its least sha256; null for an image alone."""
+    n = len(labels)
+    sizes = np.bincount(labels[kept], minlength=int(labels.max(initial=0)) + 1)
+    names = np.full(len(sizes), None, object)
+    many = np.flatnonzero(kept & (sizes[labels] > 1))
+    digests = images.sha256.take(pa.array(many)).to_pylist()
+    for label, digest in zip(labels[many].tolist(), digests, strict=True):
+        if digest is not None:
+            text = digest.hex()[:16]
+            names[label] = text if names[label] is None else min(names[label], text)
+    if images.keys is not None:
+        keyed = np.flatnonzero(kept & (images.keys.codes >= 0))
+        keys = images.keys.codes[keyed]
+        least = np.full(len(sizes), len(images.keys.values), np.int64)
+        np.minimum.at(least, labels[keyed], keys)  # the values are sorted, so the least code is the least text
+        has_key = np.flatnonzero(least < len(images.keys.values))
+        names[has_key] = [images.keys.values[code] for code in least[has_key].tolist()]
+    texts = names[labels]
+    texts[~kept] = None
+    return pa.array(texts, pa.string()) if n else pa.array([], pa.string())
+
+
+def _resolve_leaks(
+    images: Images, result: Splitting, labels: Ints, kept: Mask, left_out: dict[int, str], *, rule: str
+) -> None:
+    """Find the groups that stand in several splits; keep them, or leave out or move what is not in the first split.
+
+    The first split is test, then valid, then train: what must not be seen in training is spared.
+    """
+    rows = np.flatnonzero(kept)
+    order = rows[np.argsort(labels[rows], kind="stable")]
+    starts = np.flatnonzero(np.concatenate([[True], labels[order][1:] != labels[order][:-1]])) if len(order) else order
+    if not len(starts):
+        return
+    codes = result.codes[order]
+    torn = np.flatnonzero(np.minimum.reduceat(codes, starts) != np.maximum.reduceat(codes, starts))
+    ends = np.append(starts[1:], len(order))
+    leaks = []
+    for at in torn.tolist():
+        group = order[starts[at] : ends[at]].tolist()
+        names = images.names.take(pa.array(group)).to_pylist()
+        splits = [result.words[int(result.codes[row])] for row in group]
+        leaks.append(Leak(members=tuple(zip(splits, names, strict=True))))
+        first = min(range(len(group)), key=lambda i: (-split_rank(splits[i]), splits[i], names[i]))
+        for row, split in zip(group, splits, strict=True):
+            if rule == "keep" or split == splits[first]:
+                continue
+            if rule == "move" and split != "unsup":
+                result.codes[row] = result.codes[group[first]]
+            else:
+                left_out[row] = f"is like {names[first]} in {splits[first]}, and was to be in {split}"
+    result.leaks = tuple(sorted(leaks, key=lambda leak: leak.members[0][1]))

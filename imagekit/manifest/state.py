@@ -1,0 +1,140 @@
+"""What an earlier run found out about the files, kept beside the manifest as FILE.state: a cache for fast reruns.
+
+A row a file that was looked at: its raw name, the stamp that it had when it was read, and the facts of LAYOUT. The
+schema's metadata notes with which check and versions they were found, and of a finished run what went in and came out.
+It stands outside every promise of same bytes, and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagekit.engine.facts import FactTable
+from imagekit.files.atomic import atomic_file
+from imagekit.files.stamps import ABSENT, SETTLED_NS, stat_all
+from imagekit.manifest.image import LAYOUT
+
+SUFFIX = ".state"
+_NOTES = b"imagekit-state"
+_VERSION = 1
+_WORDS = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("name", pa.large_binary()),
+        *((name, pa.from_numpy_dtype(kind)) for name, kind in LAYOUT.numbers.items()),
+        *((name, _WORDS) for name in LAYOUT.words),
+        *((name, pa.binary(32)) for name in LAYOUT.digests),
+        *((name, pa.string()) for name in LAYOUT.rare),
+    ]
+)
+
+Mask = npt.NDArray[np.bool_]
+
+
+def state_path(manifest: Path) -> Path:
+    """Where the state of a manifest lies."""
+    return manifest.with_name(manifest.name + SUFFIX)
+
+
+def programs(check: str) -> dict[str, Any]:
+    """What the facts depend on beside the files: how far they were looked into, and by what."""
+    names = ("imagekit", "pillow", "pyarrow")
+    return {"state_version": _VERSION, "check": check, "versions": {name: version(name) for name in names}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Known:
+    """What a state knows of n names of today. is_unchanged: bool[n], files that are as they were when they were read.
+
+    at: int64[n], the row of the state that each name has, -1 for none.
+    """
+
+    path: Path
+    is_unchanged: Mask
+    at: npt.NDArray[np.int64]
+
+    def covers(self, rows: npt.NDArray[np.int64]) -> bool:
+        """Whether nothing of these rows has to be read."""
+        return bool(self.is_unchanged[rows].all())
+
+    def load(self, facts: FactTable, rows: npt.NDArray[np.int64]) -> None:
+        """Put what is known of those of `rows` that are unchanged into `facts`."""
+        rows = rows[self.is_unchanged[rows]]
+        if not len(rows):
+            return
+        for name in SCHEMA.names[1:]:
+            column = pq.read_table(self.path, columns=[name])[name]
+            facts.put_columns(rows, name, _whole(column.take(pa.array(self.at[rows]))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class State:
+    """A state file that fits: where it lies, its notes, when it was written (nanoseconds), its names and stamps."""
+
+    path: Path
+    notes: Mapping[str, Any]
+    saved_ns: int
+    known: pa.Table
+
+    def compare(self, root: Path, names: pa.LargeBinaryArray) -> Known:
+        """Compare with the files as they are now, by raw names below root; one system call a file."""
+        old = _whole(self.known["name"])
+        # the usual case, a rerun over the same folder, needs no search
+        at = np.arange(len(names)) if old.equals(names) else _find(names, old)
+        numbers, _, mtimes = stat_all(root, names)
+        then = np.asarray(_whole(self.known["stamp"]).fill_null(ABSENT))
+        stamps = np.where(at >= 0, then[np.maximum(at, 0)], ABSENT) if len(then) else np.zeros(len(names), np.uint64)
+        # a file that was young when the state was saved may have changed again unseen
+        settled = self.saved_ns - mtimes > SETTLED_NS
+        return Known(path=self.path, is_unchanged=(stamps != ABSENT) & (stamps == numbers) & settled, at=at)
+
+
+def read_state(path: Path, *, check: str) -> State | None:
+    """The state at `path`; None where there is none, it is damaged, or was found with another check or version."""
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            notes = json.loads((schema.metadata or {})[_NOTES])
+        if not schema.equals(SCHEMA) or not isinstance(notes, dict):
+            return None
+        saved_ns = path.stat().st_mtime_ns
+        known = pq.read_table(path, columns=["name", "stamp"])
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None  # a cache: without it everything is looked at again
+    fits = all(notes.get(key) == value for key, value in programs(check).items())
+    return State(path=path, notes=notes, saved_ns=saved_ns, known=known) if fits else None
+
+
+def write_state(
+    path: Path, names: pa.LargeBinaryArray, facts: FactTable, *, check: str, notes: Mapping[str, Any]
+) -> None:
+    """Save what is known about every row that is done. notes: of a finished run, else {}."""
+    rows = np.flatnonzero(facts.is_done)
+    columns = [names.take(pa.array(rows)) if len(rows) < len(names) else names]
+    columns += [facts.to_arrow(name, rows).cast(SCHEMA.field(name).type) for name in SCHEMA.names[1:]]
+    text = json.dumps({**programs(check), **notes}, sort_keys=True).encode()
+    table = pa.Table.from_arrays(columns, schema=SCHEMA).replace_schema_metadata({_NOTES: text})
+    with atomic_file(path) as aside:
+        pq.write_table(table, aside, compression="zstd", compression_level=1)
+
+
+def _find(names: pa.LargeBinaryArray, old: pa.LargeBinaryArray) -> npt.NDArray[np.int64]:
+    return np.asarray(pc.index_in(names, value_set=old).fill_null(-1)).astype(np.int64)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    if isinstance(combined, pa.ChunkedArray):
+        return combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
+    return combined
