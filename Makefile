@@ -7,11 +7,12 @@ TREE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.imagekit-setup
+INTEROP_STAMP := $(VENV)/.imagekit-setup-interop
 PIP := -m pip --disable-pip-version-check --quiet
 export PIP_PROGRESS_BAR := off
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fix test bench demo wheel-smoke clean ci
+.PHONY: help setup check fix test interop bench demo wheel-smoke clean ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,14 @@ fix: setup ## Repair what the style checks can repair
 test: setup ## Run the tests; ARGS="-k crop" picks some
 	$(BIN)/python -m pytest $(ARGS)
 
+$(INTEROP_STAMP): $(STAMP)
+	$(BIN)/python $(PIP) install -c constraints.txt --group interop
+	@touch $@
+
+# a library that cannot be imported is a failing test here, never a skipped one
+interop: $(INTEROP_STAMP) ## Read our files with the programs of others: polars, duckdb, mlcroissant, webdataset
+	$(BIN)/python -m pytest -m interop tests/interop $(ARGS)
+
 bench: setup ## Measure discovery; TREE=/a/folder instead of 100,000 files made for it (scripts/ has the others)
 	@set -eu; tree="$(TREE)"; if [ -z "$$tree" ]; then \
 	  tree=$$(mktemp -d); trap 'rm -rf "$$tree"' EXIT; \
@@ -62,4 +71,4 @@ clean: ## Remove everything that the other targets made
 	rm -rf $(VENV) build dist imagekit-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find imagekit tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-ci: check test wheel-smoke ## Everything that a change must pass
+ci: check test interop wheel-smoke ## Everything that a change must pass

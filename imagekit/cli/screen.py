@@ -104,7 +104,8 @@ class Screen:
     def result_json(self, facts: Mapping[str, object]) -> None:
         """Print the one JSON object of this call, ASCII only."""
         document = {"schema_version": SCHEMA_VERSION, "command": self.command, **facts}
-        self.result(json.dumps(_plain(document), allow_nan=False))
+        # DEL is the one control character that JSON leaves as it is, and what makes it visible is no JSON
+        self.result(json.dumps(_plain(document), allow_nan=False).replace("\x7f", "\\u007f"))
 
     def fail(self, facts: Mapping[str, object], text: str, *, kind: str = "error") -> None:
         """Print an error as text on stderr and, under --json, as the one object on stdout."""

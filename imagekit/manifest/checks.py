@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from imagekit.errors import ManifestError
 from imagekit.files.names import display_name
 from imagekit.manifest.processors import OTHER
-from imagekit.manifest.schema import COLUMNS, REBUILD, SPLITS, Metadata
+from imagekit.manifest.schema import COLUMNS, EARLY_TYPES, REBUILD, SPLITS, Metadata
 from imagekit.rules.splitters import to_split
 
 # a manifest with every column takes about three times its file's size, one of names alone about thirty times
@@ -37,8 +37,8 @@ def check_columns(schema: pa.Schema, path: Path) -> dict[str, pa.DataType]:
         index = schema.get_field_index(column.name)
         if index < 0:
             raise ManifestError(f"column {column.name} is missing", where=str(path), fix=REBUILD)
-        if schema.field(index).type != column.type:
-            found = schema.field(index).type
+        found = schema.field(index).type
+        if found not in (column.type, EARLY_TYPES.get(column.name)):
             raise ManifestError(
                 f"column {column.name} has type {found}, must be {column.type}", where=str(path), fix=REBUILD
             )
@@ -51,7 +51,8 @@ def check_columns(schema: pa.Schema, path: Path) -> dict[str, pa.DataType]:
     if len(set(schema.names)) < len(schema.names):
         raise ManifestError("two columns have the same name", where=str(path), fix=REBUILD)
     for field in schema:
-        inner = field.type.value_type if _is(field.type, _LISTS) else field.type
+        is_wrapped = _is(field.type, (*_LISTS, pa.types.is_dictionary))
+        inner = field.type.value_type if is_wrapped else field.type
         if field.name not in COLUMNS.names and not _is(inner, _PLAIN):
             raise ManifestError(
                 f"column {field.name} has type {field.type}, which no manifest has", where=str(path), fix=REBUILD

@@ -46,7 +46,7 @@ class OldRows:
     @property
     def gone_dhash(self) -> pa.Array:
         """uint64[m]."""
-        return _whole(self.manifest.table["dhash"]).take(pa.array(self.gone))
+        return _whole(self.manifest.table["dhash"]).view(pa.uint64()).take(pa.array(self.gone))
 
     def is_changed(self, sha256: pa.Array) -> Mask:
         """Which of the n images have other bytes than their old row; unknown bytes count as the same. bool[n]."""

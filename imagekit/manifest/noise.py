@@ -35,7 +35,8 @@ def noisy_labels(
     names: raw bytes, n of them, each once; labels: n strings or nulls; is_train: bool[n]. vocab: the classes; a label
     outside it counts as `other`, which it must then hold.
     Of the labelled train rows, round(P / 100 * their number) get another class, each as likely as the next; half
-    rounds to even. A column with more noise has the wrong labels of one with less. Rows outside train stay right.
+    rounds to even, so that of few rows it may be none. A column with more noise has the wrong labels of one with less.
+    Rows outside train stay right.
     Raises UsageError for a percentage outside 0 to 100 or given twice, LabelError for fewer than two classes or a
     label that is not in the vocab.
     """

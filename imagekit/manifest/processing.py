@@ -41,12 +41,16 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
+def _is_name(kind: pa.DataType) -> bool:
+    return _is_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
 def _is_words(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type)
 
 
 ACCEPTS: dict[type[Any], tuple[Callable[[pa.DataType], bool], str]] = {
-    CategoryProcessor: (_is_text, "texts"),
+    CategoryProcessor: (_is_name, "texts, whole numbers or booleans"),
     TokenizeProcessor: (_is_text, "texts"),
     NumericalizeProcessor: (_is_words, "texts or lists of texts"),
     MedianFillProcessor: (is_number, "numbers"),

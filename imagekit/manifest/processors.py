@@ -125,6 +125,7 @@ class CategoryProcessor:
     def encode(self, labels: pa.Array | pa.ChunkedArray, *, where: str | None) -> pa.Array:
         """int32 indices of strings or dictionary-encoded strings; a null stays null. No Python object per row.
 
+        Whole numbers and booleans are taken as the texts "12" and "true", and come back as these.
         Raises LabelError that lists every label the vocab does not have, or when there is no vocab yet.
         """
         self._fitted()

@@ -15,7 +15,8 @@ from imagekit.errors import ManifestError, SourceError, did_you_mean
 from imagekit.files.names import to_path
 from imagekit.manifest.checks import Budget, check_columns, check_rows, packed_columns
 from imagekit.manifest.digest import rows_sha256
-from imagekit.manifest.schema import METADATA_KEY, REBUILD, Metadata
+from imagekit.manifest.kinds import check_kinds
+from imagekit.manifest.schema import COLUMNS, EARLY_TYPES, METADATA_KEY, REBUILD, Metadata
 
 # thrift limits: a file of kilobytes must not ask for gigabytes while its footer is parsed
 THRIFT_BYTES, THRIFT_ITEMS = 100_000_000, 1_000_000
@@ -99,7 +100,9 @@ def read_metadata(path: Path) -> Metadata:
         text = (_schema(file, path).metadata or {}).get(METADATA_KEY)
     if text is None:
         raise ManifestError("the Parquet file is not a manifest of imagekit", where=str(path), fix=REBUILD)
-    return Metadata.from_json(text, where=str(path))
+    metadata = Metadata.from_json(text, where=str(path))
+    check_kinds(metadata, where=str(path))
+    return metadata
 
 
 def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
@@ -113,8 +116,11 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
     metadata = read_metadata(path)
     with _open(path) as file:
         columns = check_columns(_schema(file, path), path)
-        budget = Budget.of(path, file.metadata)
-        packed = packed_columns(file.metadata, columns)
+        try:
+            budget = Budget.of(path, file.metadata)
+            packed = packed_columns(file.metadata, columns)
+        except DAMAGE as error:
+            raise _damaged("the file is not a readable Parquet file", error, path) from error
     with _open(path, read_dictionary=packed) as file:
         try:
             table = _read_batches(file, budget)
@@ -129,6 +135,11 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
             fix=REBUILD,
         )
     check_rows(table, metadata, path)
+    for name, kind in EARLY_TYPES.items():
+        index = table.schema.get_field_index(name)
+        if table.schema.field(index).type == kind:
+            same_bits = [chunk.view(COLUMNS.field(name).type) for chunk in table.column(index).chunks]
+            table = table.set_column(index, COLUMNS.field(name), pa.chunked_array(same_bits, COLUMNS.field(name).type))
     return Manifest(path=path, metadata=metadata, table=table)
 
 

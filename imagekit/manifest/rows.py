@@ -83,10 +83,9 @@ def fit_categories(
     fitted = []
     for i, coded in enumerate(labels):
         train = as_dictionary(take_coded(coded, np.flatnonzero(is_train)))
-        if train.null_count == len(train):
-            column = f"column {columns[i]}" if columns else "the rows"
+        if columns and train.null_count == len(train):
             raise LabelError(
-                f"no train row has a label in {column}", where="--label", fix="name another column, or label train rows"
+                f"no train row has a label in column {columns[i]}", where="--label", fix="name another column"
             )
         processor = CategoryProcessor(other_below=other_below)
         processor.fit_array(train)
@@ -101,7 +100,8 @@ def lists_of(columns: Sequence[pa.Array]) -> pa.ListArray:
     is_empty = np.all([np.asarray(column.is_null()) for column in columns], axis=0)
     kept = values.filter(pa.array(np.repeat(~is_empty, k)))
     offsets = np.concatenate([[0], np.cumsum(np.where(is_empty, 0, k))])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), kept, mask=pa.array(is_empty))
+    kind = pa.list_(pa.field("element", kept.type))  # as Parquet names it: the digest covers the type
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), kept, type=kind, mask=pa.array(is_empty))
 
 
 def _splits(splitting: Splitting, kept: Mask) -> pa.DictionaryArray:
@@ -116,8 +116,10 @@ def _splits(splitting: Splitting, kept: Mask) -> pa.DictionaryArray:
 
 
 def _fact(facts: FactTable, name: str, rows: Ints) -> pa.Array:
-    column = facts.to_arrow(name, rows)
-    return column.cast(COLUMNS.field(name).type) if column.type != COLUMNS.field(name).type else column
+    column, kind = facts.to_arrow(name, rows), COLUMNS.field(name).type
+    if column.type == pa.uint64() and kind == pa.int64():
+        return column.view(kind)  # the same bits
+    return column if column.type == kind else column.cast(kind)
 
 
 def count_by_class(table: pa.Table, labels: Coded) -> dict[str, dict[str, int]]:

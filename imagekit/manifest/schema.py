@@ -32,10 +32,12 @@ COLUMNS = pa.schema(
         ("exif_orientation", pa.int8()),
         ("size_bytes", pa.int64()),
         ("sha256", pa.binary(32)),
-        ("dhash", pa.uint64()),
+        ("dhash", pa.int64()),  # 64 bits; signed, for programs that make Python or C numbers of it
         ("group", pa.string()),
     ]
 )
+# types that columns had in early manifests, which are read all the same
+EARLY_TYPES = {"dhash": pa.uint64()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,24 +116,9 @@ class Metadata:
                 "stats": None if content["stats"] is None else ChannelStats.from_dict(content["stats"]),
                 "fold_stats": tuple(map(ChannelStats.from_dict, content.get("fold_stats", ()))),
             }
-            _check_kinds(content)
             return cls(**{**content, **lists, **stats, "processors": tuple(content["processors"])})
         except (KeyError, TypeError) as error:
             raise ManifestError(f"the manifest's metadata is incomplete: {error}", where=where, fix=REBUILD) from error
-
-
-def _check_kinds(content: Mapping[str, Any]) -> None:
-    """Raise TypeError for what later code would trip over. No manifest of ours has an absolute root."""
-    for key in ("root", "rows_sha256", "label_rule", "split_rule"):
-        if key in content and not isinstance(content[key], str):
-            raise TypeError(f"{key} is no text")
-    if content["root"].startswith("/") or "\0" in content["root"]:
-        raise TypeError("root is not relative to the manifest")
-    for key in ("counts", "options"):
-        if not isinstance(content.get(key, {}), dict):
-            raise TypeError(f"{key} is no table")
-    if not all(isinstance(entry, dict) and {"name", "column", "state"} <= {*entry} for entry in content["processors"]):
-        raise TypeError("a processor has no name, column or state")
 
 
 def _strings(content: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -15,26 +14,17 @@ import pyarrow.parquet as pq
 
 from imagekit.environment import count_cores
 from imagekit.errors import ImageError
+from imagekit.files.checks import CheckFile, Fault, fault_lines, outcome_counts, read_quarantine
 from imagekit.files.hashes import sha256_file
-from imagekit.files.names import display_name, raw_name, to_path
+from imagekit.files.names import display_name, raw_name
 from imagekit.rules.outcomes import counted
 from imagekit.subset.foreign import foreign_files
 from imagekit.subset.layout import FILES, FOLDER, QUARANTINE, RECEIPT, STATE, UNLABELLED
 from imagekit.subset.receipt import Receipt, read_receipt
 
 BATCH_ROWS = 16_384
-SHOWN_PER_KIND = 3
 
 Progress = Callable[[int, int], object]  # files checked, files in all
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is not as the records say. kind: missing, altered, unreadable, extra or records."""
-
-    kind: str
-    name: str
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +51,7 @@ class VerifyReport:
         read = f"{self.subset}: {self.n_files:,} images, {self.n_bytes / 1e6:,.1f} MB read"
         if not self.faults:
             return f"{read}; every byte is as it was written, and every file found has its outcome"
-        lines = [read]
-        for kind, n in counted(fault.kind for fault in self.faults).items():
-            of_kind = [fault for fault in self.faults if fault.kind == kind]
-            shown = "; ".join(f"{fault.name}: {fault.detail}" for fault in of_kind[:SHOWN_PER_KIND])
-            lines.append(f"  {n:,} {kind}: {shown}{'; ...' * (n > SHOWN_PER_KIND)}")
-        return "\n".join([*lines, *self._remedies()])
+        return "\n".join([read, *fault_lines(self.faults), *self._remedies()])
 
     def _remedies(self) -> list[str]:
         """What mends each kind of fault. Whatever has size and time of what was written, make-subset takes for that."""
@@ -104,11 +89,12 @@ def verify_subset(
     n_files = n_bytes = 0
     written = receipt.counts.get("written")
     total = sum(written.values()) if isinstance(written, dict) else 0
+    check = CheckFile(root=os.fspath(subset))
     with ThreadPoolExecutor(n_workers or count_cores()) as pool:  # hashing lets go of the interpreter
         for batch in _written(subset):
-            for fault, size in pool.map(lambda row: _check_file(subset, row), batch):
-                n_files, n_bytes = n_files + 1, n_bytes + size
-                faults += [fault] if fault else []
+            for row, checked in zip(batch, pool.map(check, map(_item, batch)), strict=True):
+                n_files, n_bytes = n_files + 1, n_bytes + checked.n_bytes
+                faults += [Fault(checked.kind, row["out_name"], checked.detail)] if checked.kind else []
             if progress:
                 progress(n_files, max(total, n_files))
     if n_files != total:
@@ -157,15 +143,9 @@ def _read_outcomes(folder: Path) -> tuple[dict[str, int], set[str]]:
 def _check_law(outcomes: Mapping[str, int], counts: Mapping[str, Any]) -> Iterator[Fault]:
     """Every file found has one outcome."""
     try:
-        found = int(counts["found"])
-        told = {
-            "selected": int(counts["selected"]),
-            "excluded": sum(counts["excluded"].values()),
-            "quarantined": sum(counts["quarantined"].values()),
-            "not-image": int(counts["not_image"]),
-        }
-    except (KeyError, AttributeError, TypeError):  # a number where there should be several, or the other way round
-        yield Fault("records", "receipt.json", "its counts are not those of a build")
+        found, told = outcome_counts(counts)
+    except ValueError as error:
+        yield Fault("records", "receipt.json", str(error))
         return
     for kind, n in told.items():
         if outcomes.get(kind, 0) != n:
@@ -177,13 +157,12 @@ def _check_law(outcomes: Mapping[str, int], counts: Mapping[str, Any]) -> Iterat
 def _check_quarantine(folder: Path, quarantined: Set[str]) -> Iterator[Fault]:
     """Every file in quarantine has its line."""
     try:
-        with (folder / QUARANTINE).open(encoding="utf-8", newline="\n") as lines:
-            listed = {json.loads(line)["file_name"] for line in lines}
+        listed = {row["file_name"] for row in read_quarantine(folder / QUARANTINE)}
     except OSError as error:
         yield Fault("records", QUARANTINE, error.strerror or str(error))
         return
-    except (ValueError, KeyError, TypeError):
-        yield Fault("records", QUARANTINE, "it does not hold a JSON object with a file_name in each line")
+    except ValueError as error:
+        yield Fault("records", QUARANTINE, str(error))
         return
     for name in sorted(quarantined - listed):
         yield Fault("records", QUARANTINE, f"it has no line for {name}")
@@ -203,22 +182,9 @@ def _written(subset: Path) -> Iterator[list[dict[str, Any]]]:
             return  # told already: the table cannot be read
 
 
-def _check_file(subset: Path, row: dict[str, Any]) -> tuple[Fault | None, int]:
-    """What is wrong with one image, and how many bytes were read."""
-    name = row["out_name"]
-    path = to_path(subset, raw_name(name))
-    try:
-        size = path.lstat().st_size
-        digest = sha256_file(path)
-    except FileNotFoundError:
-        return Fault("missing", name, "it is not there"), 0
-    except (OSError, ImageError) as error:
-        return Fault("unreadable", name, getattr(error, "detail", None) or str(error)), 0
-    if size != row["out_size_bytes"]:
-        return Fault("altered", name, f"it has {size:,} bytes, {row['out_size_bytes']:,} were written"), size
-    if digest != row["out_sha256"]:
-        return Fault("altered", name, "its sha256 is not the one that was written"), size
-    return None, size
+def _item(row: dict[str, Any]) -> tuple[bytes, int, bytes]:
+    """A row as CheckFile takes it."""
+    return raw_name(row["out_name"]), row["out_size_bytes"], row["out_sha256"]
 
 
 def _extra(subset: Path, receipt: Receipt) -> list[str]:

@@ -89,7 +89,7 @@ def test_columns_types_and_order_are_those_of_the_design_and_file_name_is_first(
         ("exif_orientation", "int8"),
         ("size_bytes", "int64"),
         ("sha256", "fixed_size_binary[32]"),
-        ("dhash", "uint64"),
+        ("dhash", "int64"),
         ("group", "string"),
     ]
     assert list(schema.metadata) == [b"imagekit"]
@@ -119,7 +119,7 @@ def test_a_row_tells_what_the_file_is(root: Path) -> None:
         "exif_orientation": 6,
         "size_bytes": len(data),
         "sha256": sha256_bytes(data),
-        "dhash": dhash(upright),
+        "dhash": int(np.uint64(dhash(upright)).astype(np.int64)),
         "group": None,
     }
 

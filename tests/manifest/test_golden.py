@@ -9,10 +9,11 @@ from manifest.albums import album, plant, png
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.inspect import inspect_manifest
 from imagekit.manifest.read import read_manifest
+from imagekit.manifest.schema import COLUMNS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "manifest-v1.parquet"
 EARLY = GOLDEN.with_name("manifest-v1-early.parquet")  # before its metadata told checks, groups, options and sizes
-ROWS_SHA256 = "e5d951ccc03a30432eb7742485478654ef64006952db4f9062c95d0f278b921f"
+ROWS_SHA256 = "4df05eed2fb86aee9972d49a8f99a73516ab44d5a1638c03f6140e7a80be030d"
 
 
 def golden_root(folder: Path) -> Path:
@@ -49,11 +50,16 @@ def test_the_golden_manifest_is_read_by_todays_reader(path: Path) -> None:
     manifest = read_manifest(path)
 
     assert manifest.metadata.format_version == 1
+    assert manifest.table.schema.equals(COLUMNS)  # dhash was unsigned in the early one
     assert manifest.vocab == ("ant", "bee")
     assert manifest.table.num_rows == 10
     assert b"train/ant/\xff\n.png" in manifest.raw_names(manifest.table).to_pylist()
     assert manifest.rows("unsup")["label"].to_pylist() == [None]
     assert manifest.metadata.counts["quarantined"] == {"truncated": 1}
+
+
+def test_the_early_manifest_has_the_same_rows() -> None:
+    assert read_manifest(EARLY).table.equals(read_manifest(GOLDEN).table)
 
 
 def test_the_golden_manifest_is_inspected_in_the_same_words() -> None:
@@ -63,9 +69,9 @@ def test_the_golden_manifest_is_inspected_in_the_same_words() -> None:
     assert found[1:8] == [
         "root .; label parent; split folders, seed 0",
         "no recipe recorded",
-        "  id class     train    unsup    valid",
-        "   0 ant           3        0        1",
-        "   1 bee           4        0        1",
-        "     (none)        0        1        0",
+        "  id class     train    unsup    valid   share",
+        "   0 ant           3        0        1  40.00%",
+        "   1 bee           4        0        1  50.00%",
+        "     (none)        0        1        0  10.00%",
         "     total         7        1        2",
     ]

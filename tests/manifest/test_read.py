@@ -253,19 +253,26 @@ def test_metadata_that_is_not_json_of_ours_is_told(path: Path, text: bytes, said
         (lambda c: c | {"class_names": ["one"]}, "2 classes in vocab, 1 in class_names"),
         (lambda c: c | {"processors": None}, "'NoneType' object is not iterable"),
         (lambda c: c | {"stats": {}}, "'mean'"),
-        (lambda c: c | {"root": "/etc"}, "root is not relative to the manifest"),
-        (lambda c: c | {"root": 3}, "root is no text"),
-        (lambda c: c | {"counts": []}, "counts is no table"),
-        (lambda c: c | {"processors": [{"name": "x"}]}, "a processor has no name, column or state"),
         (lambda c: c | {"label_columns": "a"}, "label_columns is not a list of strings"),
     ],
-    ids=["vocab", "rows_sha256", "extra", "text", "numbers", "class names", "processors", "stats", "root", "no root",
-         "counts", "processor", "label columns"],
+    ids=["vocab", "rows_sha256", "extra", "text", "numbers", "class names", "processors", "stats",
+         "label columns"],
 )  # fmt: skip
 def test_incomplete_metadata_is_told(path: Path, change: Any, what: str) -> None:
     rewrite(path, metadata=change)
 
     assert refused(path) == said(f"the manifest's metadata is incomplete: {what}", path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kind"),
+    [("root", "/etc", "a relative path"), ("root", 3, "a relative path"), ("counts", [], "an object"),
+     ("processors", [{"name": "x"}], "a list of objects with name, column and state")],
+)  # fmt: skip
+def test_metadata_of_another_kind_is_told(path: Path, field: str, value: Any, kind: str) -> None:
+    rewrite(path, metadata=lambda content: content | {field: value})
+
+    assert refused(path) == said(f"the metadata's {field} must be {kind}", path)
 
 
 def test_metadata_goes_through_json_unchanged(path: Path) -> None:
