@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagekit.errors import ManifestError
+from imagekit.files.footer import Footer
 from imagekit.files.names import display_name
 from imagekit.manifest.processors import OTHER
 from imagekit.manifest.schema import COLUMNS, EARLY_TYPES, REBUILD, SPLITS, Metadata
@@ -60,19 +60,12 @@ def check_columns(schema: pa.Schema, path: Path) -> dict[str, pa.DataType]:
     return {field.name: field.type for field in schema}
 
 
-def packed_columns(footer: pq.FileMetaData, columns: Mapping[str, pa.DataType]) -> list[str]:
+def packed_columns(footer: Footer, columns: Mapping[str, pa.DataType]) -> list[str]:
     """The columns of texts of which any part is stored as codes, as Parquet calls them: those are read as codes."""
     texts = {
         f"{name}.list.element" if _is(kind, _LISTS) else name for name, kind in columns.items() if _has_texts(kind)
     }
-    found = set()
-    for i in range(footer.num_row_groups):
-        group = footer.row_group(i)
-        for j in range(group.num_columns):
-            column = group.column(j)
-            if column.path_in_schema in texts and column.has_dictionary_page:
-                found.add(column.path_in_schema)
-    return sorted(found)
+    return sorted({chunk.path for chunk in footer.chunks if chunk.is_coded} & texts)
 
 
 def _has_texts(kind: pa.DataType) -> bool:
@@ -88,12 +81,11 @@ class Budget:
     spent: int = 0
 
     @classmethod
-    def of(cls, path: Path, footer: pq.FileMetaData) -> Budget:
+    def of(cls, path: Path, footer: Footer) -> Budget:
         """By the size of the file. Raises ManifestError where the footer alone says that it holds more."""
         budget = cls(path=path, limit=FREE_BYTES + BYTES_PER_FILE_BYTE * path.stat().st_size)
-        groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
-        n_bytes = sum(group.total_byte_size for group in groups)
-        budget.check(max(n_bytes, footer.num_rows * _fixed_bytes(COLUMNS)))
+        n_bytes = sum(chunk.n_bytes for chunk in footer.chunks)
+        budget.check(max(n_bytes, footer.n_rows * _fixed_bytes(COLUMNS)))
         return budget
 
     def spend(self, batch: pa.RecordBatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagekit.errors import ManifestError, SourceError, did_you_mean
+from imagekit.files.footer import FooterError, read_footer
 from imagekit.files.names import to_path
 from imagekit.manifest.checks import Budget, check_columns, check_rows, packed_columns
 from imagekit.manifest.digest import rows_sha256
@@ -22,7 +24,7 @@ from imagekit.manifest.schema import COLUMNS, EARLY_TYPES, METADATA_KEY, REBUILD
 THRIFT_BYTES, THRIFT_ITEMS = 100_000_000, 1_000_000
 BATCH_ROWS = 65_536
 # what pyarrow raises on damaged bytes; a column name that is not UTF-8 is a bare UnicodeDecodeError
-DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, FooterError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +119,8 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
     with _open(path) as file:
         columns = check_columns(_schema(file, path), path)
         try:
-            budget = Budget.of(path, file.metadata)
-            packed = packed_columns(file.metadata, columns)
+            footer = read_footer(path)
+            budget, packed = Budget.of(path, footer), packed_columns(footer, columns)
         except DAMAGE as error:
             raise _damaged("the file is not a readable Parquet file", error, path) from error
     with _open(path, read_dictionary=packed) as file:
@@ -128,13 +130,15 @@ def read_manifest(path: Path | str, *, check_digest: bool = True) -> Manifest:
             table.validate(full=True)  # text that is not UTF-8, indices beyond a dictionary
         except DAMAGE as error:
             raise _damaged("the rows cannot be read", error, path) from error
-    if check_digest and rows_sha256(table) != metadata.rows_sha256:
-        raise ManifestError(
-            "the rows are not those that were written: their digest differs from the metadata's",
-            where=str(path),
-            fix=REBUILD,
-        )
-    check_rows(table, metadata, path)
+    with ThreadPoolExecutor(1) as aside:
+        checked = aside.submit(check_rows, table, metadata, path)
+        if check_digest and rows_sha256(table) != metadata.rows_sha256:
+            raise ManifestError(
+                "the rows are not those that were written: their digest differs from the metadata's",
+                where=str(path),
+                fix=REBUILD,
+            )
+        checked.result()
     for name, kind in EARLY_TYPES.items():
         index = table.schema.get_field_index(name)
         if table.schema.field(index).type == kind:
