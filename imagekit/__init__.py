@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from imagekit.files.discover import discover
     from imagekit.learner.learner import Learner
     from imagekit.manifest.build import build_manifest
+    from imagekit.manifest.diff import diff_manifests
+    from imagekit.manifest.export import export_manifest
+    from imagekit.manifest.inspect import inspect_manifest
+    from imagekit.manifest.options import ManifestOptions
     from imagekit.manifest.read import read_manifest
+    from imagekit.manifest.verify import verify_manifest
+    from imagekit.rules.labelers import parent_labeler
+    from imagekit.rules.splitters import grandparent_splitter, split_by_func
     from imagekit.subset.build import make_subset
     from imagekit.subset.options import SubsetOptions
     from imagekit.subset.verify import verify_subset
@@ -34,15 +41,23 @@ __all__ = [
     "ImagekitError",
     "Learner",
     "ManifestDataset",
+    "ManifestOptions",
     "SubsetOptions",
     "TrainConfig",
     "__version__",
     "build_manifest",
+    "diff_manifests",
     "discover",
     "evaluate",
+    "export_manifest",
+    "grandparent_splitter",
+    "inspect_manifest",
     "make_subset",
+    "parent_labeler",
     "read_manifest",
+    "split_by_func",
     "train",
+    "verify_manifest",
     "verify_subset",
 ]
 
@@ -51,14 +66,22 @@ _HOME = {
     "ImagekitError": "imagekit.errors",
     "Learner": "imagekit.learner.learner",
     "ManifestDataset": "imagekit.data.dataset",
+    "ManifestOptions": "imagekit.manifest.options",
     "SubsetOptions": "imagekit.subset.options",
     "TrainConfig": "imagekit.training.config",
     "build_manifest": "imagekit.manifest.build",
+    "diff_manifests": "imagekit.manifest.diff",
     "discover": "imagekit.files.discover",
     "evaluate": "imagekit.training.evaluate",
+    "export_manifest": "imagekit.manifest.export",
+    "grandparent_splitter": "imagekit.rules.splitters",
+    "inspect_manifest": "imagekit.manifest.inspect",
     "make_subset": "imagekit.subset.build",
+    "parent_labeler": "imagekit.rules.labelers",
     "read_manifest": "imagekit.manifest.read",
+    "split_by_func": "imagekit.rules.splitters",
     "train": "imagekit.training.train",
+    "verify_manifest": "imagekit.manifest.verify",
     "verify_subset": "imagekit.subset.verify",
 }
 

@@ -27,7 +27,7 @@ from imagekit.manifest.naming import read_names
 from imagekit.manifest.options import ManifestOptions
 from imagekit.manifest.read import read_manifest, read_metadata
 from imagekit.manifest.rows import recipe_facts
-from imagekit.manifest.schema import COLUMNS, Metadata
+from imagekit.manifest.schema import Metadata
 from imagekit.manifest.source import open_source
 from imagekit.manifest.state import programs, read_state, state_path, write_state
 from imagekit.manifest.summary import ManifestReport
@@ -66,19 +66,9 @@ def build_manifest(
     """
     begun, root = time.monotonic(), Path(root)
     path = Path(output) if output else root / DEFAULT_NAME
-    asked = options or ManifestOptions()
     known = find_recipe(recipe, load_recipes(recipes)) if recipe else None
-    old = read_manifest(asked.like) if asked.like else None
-    settled = asked.settled(old.metadata if old else None)
-    settled.check_rules()
-    source = open_source(root, ours=(path, quarantine_path(path), state_path(path)))
-    named = read_names(source.discovery.names, root, settled)
-    joined = None
-    if settled.columns is not None:
-        joined = join_columns(settled.columns, named.names.shown, root=root, taken=COLUMNS.names)
-    ingredients = Ingredients(
-        source=source, path=path, options=settled, recipe=known, named=named, joined=joined, old=old
-    )
+    ingredients = _gather(root, path, options or ManifestOptions(), known)
+    settled = ingredients.options
     if dry_run:
         return replace(planned(ingredients), seconds=time.monotonic() - begun)
     looking = Looking(
@@ -95,6 +85,19 @@ def build_manifest(
             heal_file(leftover)
         report = _Update(ingredients=ingredients, looking=looking).run(max_bad)
     return replace(report, seconds=time.monotonic() - begun)
+
+
+def _gather(root: Path, path: Path, asked: ManifestOptions, recipe: Recipe | None) -> Ingredients:
+    """Everything but the content of the files; whatever is wrong with it is told before any is read."""
+    old = read_manifest(asked.like) if asked.like else None
+    options = asked.settled(old.metadata if old else None)
+    options.check_rules()
+    source = open_source(root, ours=(path, quarantine_path(path), state_path(path)))
+    named = read_names(source.discovery.names, root, options)
+    joined = None
+    if options.columns is not None:
+        joined = join_columns(options.columns, named.names.shown, root=root, taken=options.own_columns())
+    return Ingredients(source=source, path=path, options=options, recipe=recipe, named=named, joined=joined, old=old)
 
 
 def quarantine_path(manifest: Path) -> Path:

@@ -81,6 +81,13 @@ def read_names(raw: pa.LargeBinaryArray, root: Path, options: ManifestOptions) -
     names, hidden = _in_order(raw)
     rule = options.split_rule
     label_rules, label_columns = _label_rules(options.label)
+    if label_columns and (options.noise or rule.kind in ("stratified", "kfold")):
+        raise LabelError(
+            f"there are {len(label_columns)} label columns, and "
+            + ("noise is made of one" if options.noise else f"{rule.kind} tells classes apart by one"),
+            where="--noise" if options.noise else "--split",
+            fix="name one label column, or leave this out",
+        )
     tables, checksums = _read_tables(root, rule, label_rules)
     splits = _given_splits(names, rule, options, tables)
     is_unsup = np.zeros(len(raw), np.bool_)

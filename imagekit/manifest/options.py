@@ -9,7 +9,9 @@ from typing import Any
 
 from imagekit.errors import UsageError, did_you_mean
 from imagekit.manifest.image import CHECKS
-from imagekit.manifest.schema import Metadata
+from imagekit.manifest.noise import noise_columns
+from imagekit.manifest.processing import parse_process
+from imagekit.manifest.schema import COLUMNS, Metadata
 from imagekit.rules.grouping import GroupRule, parse_group_rule
 from imagekit.rules.split_rules import SplitRule, parse_split_rule
 
@@ -90,6 +92,8 @@ class ManifestOptions:
     def check_rules(self) -> None:
         """Raise SplitError or LabelError, before any file is looked for, where a rule cannot be read."""
         rule, group = self.split_rule, self.group_rule
+        noise_columns(self.noise)
+        parse_process(self.process)
         if group.column is not None and self.columns is None:
             raise UsageError(
                 f"--group column:{group.column} names a column, and no table of columns is joined",
@@ -102,6 +106,10 @@ class ManifestOptions:
                 where="--leaks",
                 fix="give --leaks drop or keep",
             )
+
+    def own_columns(self) -> list[str]:
+        """Names that a joined column cannot have."""
+        return [*COLUMNS.names, "labels", "targets", *noise_columns(self.noise)]
 
     def rules(self) -> dict[str, Any]:
         """What the metadata holds in fields of their own."""

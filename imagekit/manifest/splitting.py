@@ -7,7 +7,7 @@ into a list of texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from imagekit.manifest.options import ManifestOptions
 from imagekit.rules.assign import FREE, Draw, assign_folds, assign_splits, rank_names
 from imagekit.rules.columns import Coded
 from imagekit.rules.given import splits_by_hash
-from imagekit.rules.grouping import Components, Likeness, content_codes, join_similar
+from imagekit.rules.grouping import Components, Likeness, content_codes, join_similar, span_of_like
 from imagekit.rules.outcomes import BadFile
 from imagekit.rules.split_rules import split_rank
 
@@ -91,15 +91,17 @@ def split_images(images: Images, options: ManifestOptions, *, old: OldRows | Non
     words, codes = _given_codes(images, options)
     # a k-fold split is stable if the folds are, so they are what is given and kept
     words = [f"fold {k}" for k in range(rule.n_folds)] if rule.kind == "kfold" else words
-    components, n_unlike = _components(images, old, np.ones(len(codes), np.bool_))
+    likeness = _likeness(images, old)
+    kept = np.ones(len(codes), np.bool_)
     left_out: dict[int, str] = {}
-    if old is not None:
+    if old is None:
+        components, n_unlike = _components(images, likeness, kept)
+    else:
         old_codes, words = old.codes(words, as_folds=rule.kind == "kfold")
-        codes = _follow_old(images, codes, old, old_codes, components, left_out, words, is_given=rule.is_given)
-        if left_out:
-            components, n_unlike = _components(images, old, _without(left_out, len(codes)))
+        follow = _Following(images=images, likeness=likeness, old=old, old_codes=old_codes, words=words)
+        codes, components, n_unlike = follow.splits(codes, left_out, is_given=rule.is_given)
+        kept = _without(left_out, len(codes))
     labels = components.labels[: len(codes)]
-    kept = _without(left_out, len(codes))
     codes, words = _draw(images, options, codes, words, labels, kept)
     folds = codes.astype(np.int8) if rule.kind == "kfold" else None
     if folds is not None:
@@ -108,7 +110,8 @@ def split_images(images: Images, options: ManifestOptions, *, old: OldRows | Non
         codes=codes, words=words, folds=folds, n_unlike=n_unlike, groups=_group_names(images, labels, kept)
     )
     if folds is None:
-        _resolve_leaks(images, result, labels, kept, left_out, rule=options.leak_rule)
+        is_old = None if old is None else (old.at >= 0) & ~old.is_changed(images.sha256)
+        _resolve_leaks(images, result, labels, kept, left_out, rule=options.leak_rule, is_old=is_old)
     result.left_out = [(row, _left_out(images, row, why)) for row, why in sorted(left_out.items())]
     return result
 
@@ -138,63 +141,83 @@ def _given_codes(images: Images, options: ManifestOptions) -> tuple[list[str], C
         keys = pc.coalesce(given.cast(pa.string()), keys)
     coded = splits_by_hash(keys, valid=rule.valid, test=rule.test, salt=str(options.seed_number))
     if options.group is not None and images.keys is None:  # --group similar: a group goes where its first name goes
-        components, _ = _components(images, None, np.ones(len(keys), np.bool_))
+        components, _ = _components(images, _likeness(images, None), np.ones(len(keys), np.bool_))
         return list(coded.values), coded.codes[components.labels]
     return list(coded.values), coded.codes
 
 
-def _components(images: Images, old: OldRows | None, kept: Mask) -> tuple[Components, int]:
-    """Which of the n images, and of the m gone ones, belong together; images that are not kept stand alone."""
+def _likeness(images: Images, old: OldRows | None) -> Likeness:
+    """What is known of the n images, and behind them of the m gone ones."""
     sha256, dhash = images.sha256, images.dhash
     if old is not None:
         sha256, dhash = pa.concat_arrays([sha256, old.gone_sha256]), pa.concat_arrays([dhash, old.gone_dhash])
-    n_all = len(sha256)
+    has_hash = np.asarray(dhash.is_valid())
+    return Likeness(contents=content_codes(sha256), hashes=np.asarray(dhash.fill_null(0)), has_hash=has_hash)
+
+
+def _components(images: Images, likeness: Likeness, kept: Mask) -> tuple[Components, int]:
+    """Which rows belong together; images that are not kept stand alone. And how many have a hash that tells nothing."""
+    n_all = len(likeness.contents)
     is_in = np.concatenate([kept, np.ones(n_all - len(kept), np.bool_)])
-    contents = np.where(is_in, content_codes(sha256), np.int32(-1))
-    has_hash = is_in & np.asarray(dhash.is_valid())
     components = Components(n_all)
-    like = Likeness(contents=contents, hashes=np.asarray(dhash.fill_null(0)), has_hash=has_hash)
-    n_unlike = join_similar(components, like)
+    contents = np.where(is_in, likeness.contents, np.int32(-1))
+    n_unlike = join_similar(components, replace(likeness, contents=contents, has_hash=is_in & likeness.has_hash))
     if images.keys is not None:
         keyed = np.flatnonzero((images.keys.codes >= 0) & kept)
         components.join_equal(keyed, images.keys.codes[keyed])
     return components, n_unlike
 
 
-def _follow_old(
-    images: Images,
-    codes: Codes,
-    old: OldRows,
-    old_codes: Codes,
-    components: Components,
-    left_out: dict[int, str],
-    words: list[str],
-    *,
-    is_given: bool,
-) -> Codes:
-    """Old rows keep their split, new ones join their group's; what would bridge two splits is left out.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Following:
+    """Old rows keep their split, new ones join their group's, and what would bridge two splits is left out.
 
-    old_codes: int32[rows of the older manifest].
+    likeness: of the n images, and of the m gone ones. old_codes: int32[rows of the older manifest], into words.
     """
-    n = len(codes)
-    own = np.where(old.at >= 0, old_codes[np.maximum(old.at, 0)], np.int32(FREE))
-    is_known = (own != FREE) & ~old.is_changed(images.sha256)
-    if is_given:  # the source decides about what is new
-        return np.where(own != FREE, own, codes)
-    told = np.concatenate([np.where(is_known, own, FREE), old_codes[old.gone]])
-    lowest = np.full(len(told), len(words), np.int32)
-    highest = np.full(len(told), FREE, np.int32)
-    known = told != FREE
-    np.minimum.at(lowest, components.labels[known], told[known])
-    np.maximum.at(highest, components.labels[known], told[known])
-    low, high = lowest[components.labels[:n]], highest[components.labels[:n]]
-    has_old = high != FREE
-    is_bridge = ~is_known & has_old & ((low != high) | ((own != FREE) & (own != high)))
-    for row in np.flatnonzero(is_bridge).tolist():
-        places = sorted({words[int(code)] for code in (low[row], high[row], own[row]) if code != FREE})
-        left_out[row] = f"like images of more than one split of the older manifest: {', '.join(places)}"
-    joined = np.where(has_old, high, codes)
-    return np.where(own != FREE, own, joined).astype(np.int32)
+
+    images: Images
+    likeness: Likeness
+    old: OldRows
+    old_codes: Codes
+    words: list[str]
+
+    def splits(self, codes: Codes, left_out: dict[int, str], *, is_given: bool) -> tuple[Codes, Components, int]:
+        """The splits of the n images, FREE for those that still are, and what belongs together; fills `left_out`."""
+        old, n = self.old, len(codes)
+        own = np.where(old.at >= 0, self.old_codes[np.maximum(old.at, 0)], np.int32(FREE))
+        if is_given:  # the source decides about what is new
+            components, n_unlike = _components(self.images, self.likeness, np.ones(n, np.bool_))
+            return np.where(own != FREE, own, codes), components, n_unlike
+        is_known = (own != FREE) & ~old.is_changed(self.images.sha256)
+        told = np.concatenate([np.where(is_known, own, np.int32(FREE)), self.old_codes[old.gone]])
+        # first what is like two splits itself: what is like one of them, and like such a bridge, need not go with it
+        low, high = span_of_like(self.likeness, told)
+        self._leave_out(low[:n], high[:n], own, ~is_known, left_out)
+        components, _ = _components(self.images, self.likeness, _without(left_out, n))
+        low, high = self._span(components, told)
+        self._leave_out(low, high, own, ~is_known, left_out)
+        kept = _without(left_out, n)
+        components, n_unlike = _components(self.images, self.likeness, kept)
+        joined = np.where(kept & (high != FREE), high, codes)
+        return np.where(own != FREE, own, joined).astype(np.int32), components, n_unlike
+
+    def _span(self, components: Components, told: Codes) -> tuple[Codes, Codes]:
+        """The least and the greatest old split in the component of each of the n images."""
+        n = len(self.images.names)
+        lowest = np.full(len(told), np.iinfo(np.int32).max, np.int32)
+        highest = np.full(len(told), FREE, np.int32)
+        known = told != FREE
+        np.minimum.at(lowest, components.labels[known], told[known])
+        np.maximum.at(highest, components.labels[known], told[known])
+        return lowest[components.labels[:n]], highest[components.labels[:n]]
+
+    def _leave_out(self, low: Codes, high: Codes, own: Codes, is_new: Mask, left_out: dict[int, str]) -> None:
+        """New images that belong to two old splits, or changed ones that belong to another than their own."""
+        is_bridge = is_new & (high != FREE) & ((low != high) | ((own != FREE) & (own != high)))
+        for row in np.flatnonzero(is_bridge).tolist():
+            places = sorted({self.words[int(code)] for code in (low[row], high[row], own[row]) if code != FREE})
+            why = f"like images of more than one split of the older manifest: {', '.join(places)}"
+            left_out.setdefault(row, why)
 
 
 def _draw(
@@ -270,11 +293,19 @@ def _group_names(images: Images, labels: Ints, kept: Mask) -> pa.StringArray:
 
 
 def _resolve_leaks(
-    images: Images, result: Splitting, labels: Ints, kept: Mask, left_out: dict[int, str], *, rule: str
+    images: Images,
+    result: Splitting,
+    labels: Ints,
+    kept: Mask,
+    left_out: dict[int, str],
+    *,
+    rule: str,
+    is_old: Mask | None,
 ) -> None:
     """Find the groups that stand in several splits; keep them, or leave out or move what is not in the first split.
 
-    The first split is test, then valid, then train: what must not be seen in training is spared.
+    The first split is test, then valid, then train: what must not be seen in training is spared. is_old: bool[n], rows
+    of the older manifest, whose splits come first.
     """
     rows = np.flatnonzero(kept)
     order = rows[np.argsort(labels[rows], kind="stable")]
@@ -290,7 +321,8 @@ def _resolve_leaks(
         names = images.names.take(pa.array(group)).to_pylist()
         splits = [result.words[int(result.codes[row])] for row in group]
         leaks.append(Leak(members=tuple(zip(splits, names, strict=True))))
-        first = min(range(len(group)), key=lambda i: (-split_rank(splits[i]), splits[i], names[i]))
+        news = [is_old is not None and not is_old[row] for row in group]
+        first = min(range(len(group)), key=lambda i: (news[i], -split_rank(splits[i]), splits[i], names[i]))
         for row, split in zip(group, splits, strict=True):
             if rule == "keep" or split == splits[first]:
                 continue

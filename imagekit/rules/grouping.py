@@ -150,3 +150,39 @@ def join_similar(components: Components, like: Likeness) -> int:
     for ones, others in near_pairs(distinct):
         components.join(rows[first[ones]], rows[first[others]])
     return int(like.has_hash.sum()) - len(rows)
+
+
+def span_of_like(like: Likeness, values: Codes) -> tuple[Codes, Codes]:
+    """The least and the greatest value among the rows that each row is like itself, not by way of others; int32[n].
+
+    values: int32[n], -1 for a row without one. Where a row is like none that has a value: the largest int32, and -1.
+    """
+    low, high = _no_span(len(values))
+    contents = np.where(like.contents >= 0, like.contents, like.contents.max(initial=-1) + 1)
+    own_low, own_high = _spans(contents, values, int(contents.max(initial=-1)) + 1)
+    known = like.contents >= 0
+    low[known], high[known] = own_low[contents[known]], own_high[contents[known]]
+    rows = np.flatnonzero(like.evidence())
+    distinct, which = np.unique(like.hashes[rows], return_inverse=True)
+    own_low, own_high = _spans(which, values[rows], len(distinct))
+    near_low, near_high = own_low.copy(), own_high.copy()
+    for ones, others in near_pairs(distinct):
+        for here, there in ((ones, others), (others, ones)):
+            np.minimum.at(near_low, here, own_low[there])
+            np.maximum.at(near_high, here, own_high[there])
+    low[rows] = np.minimum(low[rows], near_low[which])
+    high[rows] = np.maximum(high[rows], near_high[which])
+    return low, high
+
+
+def _no_span(n: int) -> tuple[Codes, Codes]:
+    return np.full(n, np.iinfo(np.int32).max, np.int32), np.full(n, -1, np.int32)
+
+
+def _spans(which: npt.NDArray[np.integer], values: Codes, n: int) -> tuple[Codes, Codes]:
+    """The least and the greatest value of each of n groups. which: the group of each row."""
+    low, high = _no_span(n)
+    has = values >= 0
+    np.minimum.at(low, which[has], values[has])
+    np.maximum.at(high, which[has], values[has])
+    return low, high

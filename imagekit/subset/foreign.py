@@ -18,7 +18,7 @@ from imagekit.subset.layout import FILES, FOLDER, UNLABELLED
 
 MANIFEST = "metadata.parquet"
 SHOWN = 3
-_OURS = (MANIFEST, f"{MANIFEST}.quarantine.jsonl", f".{MANIFEST}.imagekit-lock")
+_OURS = (MANIFEST, f"{MANIFEST}.quarantine.jsonl", f"{MANIFEST}.state", f".{MANIFEST}.imagekit-lock")
 _TEMPORARY = ".imagekit-tmp-"  # left at the top by a manifest command that was killed
 
 
