@@ -84,7 +84,9 @@ def _chunk(content: Any) -> Chunk:
         raise TypeError("a column has no name")
     path = ".".join(part.decode() for part in parts)
     is_coded = 11 in content or not set(_DICTIONARIES).isdisjoint(map(_whole, content[2]))
-    start = min(_whole(content[9]), _whole(content.get(11, content[9])))
+    # a column without rows has no data page, and 0 in its place
+    offsets = [_whole(content[key]) for key in (9, 11) if content.get(key)]
+    start = min(offsets, default=0)
     return Chunk(path=path, n_bytes=_whole(content[6]), is_coded=is_coded, start=start, n_stored=_whole(content[7]))
 
 
@@ -124,8 +126,6 @@ class _Reader:
 
     def struct(self, depth: int) -> dict[int, Any]:
         """A struct: its fields by their ids."""
-        if depth > _MAX_DEPTH:
-            raise FooterError("the footer is nested too deeply")
         fields: dict[int, Any] = {}
         field = 0
         while head := self._byte():
@@ -135,6 +135,8 @@ class _Reader:
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            raise FooterError("the footer is nested too deeply")
         if kind in (_I16, _I32, _I64):
             return self._signed()
         if kind == _BINARY:

@@ -205,18 +205,15 @@ def _refuse_unlabelled(names: Names, rule: str, rows: npt.NDArray[np.int64]) -> 
     shown = names.shown.take(pa.array(rows[:_SHOWN])).to_pylist()
     if rule == "parent":
         parent_labeler(shown[0])
-    is_folder = rule.startswith("folder:")
-    why = f"{'lies' if len(rows) == 1 else 'lie'} too few folders deep" if is_folder else "does not match"
-    if not is_folder and len(rows) > 1:
-        why = "do not match"
-    noun = "1 image" if len(rows) == 1 else f"{len(rows):,} images"
-    fix = (
-        "give the number of the folder that is the class, 1 being the first, or move the files"
-        if is_folder
-        else "widen the regular expression, which is searched in the file name without its folders"
-    )
-    listed = ", ".join(shown) + (", ..." if len(rows) > _SHOWN else "")
-    raise LabelError(f"nothing gives {noun} a label, the name {why}: {listed}", where=f"--label {rule}", fix=fix)
+    n = len(rows)
+    fix = "widen the regular expression, which is searched in the file name without its folders"
+    why = "its name does not match" if n == 1 else "their names do not match"
+    if rule.startswith("folder:"):
+        fix = "give the number of the folder that is the class, 1 being the first, or move the files"
+        why = f"{'it lies' if n == 1 else 'they lie'} too few folders deep"
+    noun = "1 image" if n == 1 else f"{n:,} images"
+    listed = ", ".join(shown) + (", ..." if n > _SHOWN else "")
+    raise LabelError(f"nothing gives {noun} a label, {why}: {listed}", where=f"--label {rule}", fix=fix)
 
 
 def _verdicts(labels: Sequence[Coded], splits: Coded | None, is_unsup: npt.NDArray[np.bool_]) -> Verdicts:
