@@ -55,7 +55,7 @@ class ManifestDataset(Dataset[Sample]):
         root: Path | None = None,
         seed: int = 0,
     ) -> None:
-        rows = manifest.rows(split)
+        rows = manifest.rows(split, columns=("file_name", "file_name_bytes", "target"))
         self.split = split
         self.root = Path(root or manifest.root)
         self.pipeline = ItemPipeline(transforms)

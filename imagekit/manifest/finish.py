@@ -38,6 +38,7 @@ from imagekit.manifest.rows import (
     fit_categories,
     recipe_facts,
     take_coded,
+    take_rows,
     with_targets,
 )
 from imagekit.manifest.schema import METADATA_KEY, ROW_GROUP_ROWS, ChannelStats, Metadata
@@ -123,7 +124,7 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     """Rows, metadata and report. Raises SplitError and LabelError where a split or a class is left without images."""
     named, options = given.named, given.options
     rows = np.flatnonzero(facts.is_good)
-    old = OldRows.find(given.old, named.names.shown.take(pa.array(rows))) if given.old else None
+    old = OldRows.find(given.old, take_rows(named.names.shown, rows)) if given.old else None
     splitting = split_images(_images(given, rows, facts), options, old=old)
     kept = splitting.kept()
     rows = rows[kept]
@@ -180,7 +181,7 @@ def planned(given: Ingredients) -> ManifestReport:
 def _images(given: Ingredients, rows: Ints, facts: FactTable) -> Images:
     named = given.named
     return Images(
-        names=named.names.shown.take(pa.array(rows)),
+        names=take_rows(named.names.shown, rows),
         labels=take_coded(named.labels[0], rows),
         splits=take_coded(named.splits, rows) if named.splits else None,
         sha256=facts.to_arrow("sha256", rows),
@@ -193,7 +194,7 @@ def _group_keys(given: Ingredients, rows: Ints) -> Coded | None:
     """The user's groups, None where --group names none."""
     rule = given.options.group_rule
     if rule.pattern is not None:
-        files = PathParts.of(given.named.names.raw.take(pa.array(rows))).files()
+        files = PathParts.of(take_rows(given.named.names.raw, rows)).files()
         texts = pa.array(find_groups(files, rule.pattern), pa.string())
     elif rule.column is not None and given.joined is not None:
         table = given.joined.table
@@ -268,7 +269,7 @@ def _more_columns(
     options, where = given.options, str(given.source.root)
     if options.noise:
         labels = table["label"].combine_chunks()
-        names = given.named.names.raw.take(pa.array(rows))
+        names = take_rows(given.named.names.raw, rows)
         vocab = processors[0].vocab or ()
         noisy = noisy_labels(names, labels, is_train, vocab=vocab, percents=options.noise, seed=options.seed_number)
         for name, column in noisy.items():

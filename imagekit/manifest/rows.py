@@ -30,6 +30,11 @@ def take_coded(coded: Coded, rows: Ints) -> Coded:
     return recode(coded.codes[rows], coded.values)
 
 
+def take_rows(column: pa.Array, rows: Ints) -> pa.Array:
+    """Some rows of a column, in order; the column itself where that is every one."""
+    return column if len(rows) == len(column) else column.take(pa.array(rows))
+
+
 def as_dictionary(coded: Coded) -> pa.DictionaryArray:
     """The texts as a dictionary array of strings, null for code -1."""
     indices = pa.array(coded.codes, pa.int32(), mask=coded.codes < 0)
@@ -43,11 +48,9 @@ def base_table(
 
     rows: int64[n], of `named`. labels: of the n rows. kept: which rows of `splitting` they are.
     """
-    taken = pa.array(rows)
-    is_all = len(rows) == len(named)
     columns: dict[str, pa.Array] = {
-        "file_name": named.names.shown if is_all else named.names.shown.take(taken),
-        "file_name_bytes": named.hidden if is_all else named.hidden.take(taken),
+        "file_name": take_rows(named.names.shown, rows),
+        "file_name_bytes": take_rows(named.hidden, rows),
         "split": _splits(splitting, kept),
         "fold": pa.nulls(len(rows), pa.int8()) if splitting.folds is None else pa.array(splitting.folds[kept]),
         "label": pa.nulls(len(rows), pa.string())

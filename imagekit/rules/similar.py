@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int32]  # half the memory, for up to 2^31 hashes
 Mask = npt.NDArray[np.bool_]
 
 MAX_DISTANCE = 3  # bits
@@ -47,10 +48,10 @@ def near_pairs(hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
 
     hashes: distinct.
     """
-    yield from _near(hashes, np.arange(len(hashes)), range(64))
+    yield from _near(hashes, np.arange(len(hashes), dtype=np.int32), range(64))
 
 
-def _near(hashes: Hashes, rows: Ints, bits: Sequence[int]) -> Iterator[tuple[Ints, Ints]]:
+def _near(hashes: Hashes, rows: Rows, bits: Sequence[int]) -> Iterator[tuple[Ints, Ints]]:
     """The pairs among `rows`, whose hashes agree in all but `bits`."""
     blocks = [bits[i * len(bits) // _BLOCKS : (i + 1) * len(bits) // _BLOCKS] for i in range(_BLOCKS)]
     for pair in combinations(blocks, 2):
@@ -60,20 +61,24 @@ def _near(hashes: Hashes, rows: Ints, bits: Sequence[int]) -> Iterator[tuple[Int
         order = np.argsort(keys, kind="stable")
         ranked, keys = rows[order], keys[order]
         starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, int)
-        sizes = np.diff(starts, append=len(keys))
+        sizes = np.diff(starts, append=len(keys)).astype(np.int32)
         rest = [bit for bit in bits if bit not in agreed]
         crowded = (sizes > _CROWD) & (len(rest) >= _FEWEST_BITS)
         for start, size in zip(starts[crowded].tolist(), sizes[crowded].tolist(), strict=True):
             yield from _near(hashes, ranked[start : start + size], rest)
-        yield from _compare(hashes, ranked, np.repeat(np.where(crowded, 1, sizes), sizes), starts, sizes)
+        width = np.repeat(np.where(crowded, np.int32(1), sizes), sizes)
+        place = np.arange(len(ranked), dtype=np.int32) - np.repeat(starts.astype(np.int32), sizes)
+        yield from _compare(hashes, ranked, width, place)
 
 
-def _compare(hashes: Hashes, ranked: Ints, width: Ints, starts: Ints, sizes: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Compare each with those behind it in its run. width: how long its run is, 1 where it is not to be compared."""
-    place = np.arange(len(ranked)) - np.repeat(starts, sizes)
+def _compare(hashes: Hashes, ranked: Rows, width: Rows, place: Rows) -> Iterator[tuple[Ints, Ints]]:
+    """Compare each with those behind it in its run. width: how long its run is, 1 where it is not to be compared.
+
+    place: where in its run each stands.
+    """
     values = hashes[ranked]
     left = np.flatnonzero(place < width - 1)
-    found: list[tuple[Ints, Ints]] = []
+    found: list[tuple[Rows, Rows]] = []
     n_found, shift = 0, 1
     while len(left):
         close = np.bitwise_count(values[left] ^ values[left + shift]) <= MAX_DISTANCE
@@ -90,5 +95,6 @@ def _compare(hashes: Hashes, ranked: Ints, width: Ints, starts: Ints, sizes: Int
         yield _joined(found)
 
 
-def _joined(found: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-    return np.concatenate([one for one, _ in found]), np.concatenate([other for _, other in found])
+def _joined(found: list[tuple[Rows, Rows]]) -> tuple[Ints, Ints]:
+    ones, others = (np.concatenate([pair[i] for pair in found]).astype(np.int64) for i in (0, 1))
+    return ones, others
