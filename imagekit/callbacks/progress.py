@@ -44,7 +44,7 @@ class ProgressCallback(Callback):
         self.columns = columns
         self._given_write = write
         self._given_bars = bars
-        self._write: Callable[[str], None] = write or _write_line
+        self._write: Callable[[str], None] = write or write_line
         self._show_bars = False
         self._epochs: Any = None
         self._batches: Any = None
@@ -131,6 +131,13 @@ def minutes(seconds: float | None) -> str:
     return f"{whole // 60:02d}:{whole % 60:02d}"
 
 
+def write_line(line: str) -> None:
+    """One line on stderr; none where there is no stderr."""
+    if sys.stderr is not None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
 def _epoch(row: Mapping[str, Any]) -> str:
     return f"{row.get('epoch', '-')}{'*' * bool(row.get('is_best'))}"
 
@@ -149,9 +156,3 @@ def _write_above_bars(line: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(line, file=sys.stderr)
-
-
-def _write_line(line: str) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()

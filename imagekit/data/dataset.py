@@ -43,7 +43,7 @@ class ManifestDataset(Dataset[Sample]):
     An index is an int (draws of epoch 0) or a SampleRef; `__getitems__` makes a whole batch with one call for all
     draws. transforms: item transforms; none leaves every image at its own size. seed: of the random draws.
     Rows are kept as Arrow buffers, no Python object a row. Raises ManifestError for a split that is not there, and
-    when a file cannot be decoded that the manifest vouched for.
+    for a file that cannot be decoded, whether the manifest vouched for it or was built without decoding.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class ManifestDataset(Dataset[Sample]):
         self.seed = seed
         self.vocab = manifest.vocab
         self._where = str(manifest.path)
+        self._was_decoded = manifest.metadata.check == "decode"
         self._names = manifest.raw_names(rows)
         self._targets = np.asarray(rows["target"].combine_chunks().fill_null(-1), dtype=np.int64)
 
@@ -94,12 +95,16 @@ class ManifestDataset(Dataset[Sample]):
             # an array from here on: crops are views of it, and torch resizes them 5 times as fast as Pillow
             image_HWC = np.array(to_rgb(upright(picture)))
         except ImageError as error:
-            raise ManifestError(
-                f"{display_name(raw)} cannot be used any more: {error.what}",
-                where=f"{self.root}, row {row} of {self.split} in {self._where}",
-                fix="restore the file, or build the manifest again so that it is left out",
-            ) from error
+            raise self._unusable(row, error) from error
         return to_byte_tensor(self.pipeline(image_HWC, draws))
+
+    def _unusable(self, row: int, error: ImageError) -> ManifestError:
+        now, how = (" any more", "") if self._was_decoded else ("", " with --check decode")
+        return ManifestError(
+            f"{display_name(self._names[row].as_py())} cannot be used{now}: {error.what}",
+            where=f"{self.root}, row {row} of {self.split} in {self._where}",
+            fix=f"restore the file, or build the manifest again{how} so that it is left out",
+        )
 
     def file_names(self) -> list[str]:
         """The names of all rows as the manifest shows them."""

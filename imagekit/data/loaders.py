@@ -11,14 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from imagekit.data.dataset import ManifestDataset, Sample
-from imagekit.data.order import EpochBatches
-from imagekit.errors import ShapeError
+from imagekit.data.order import EpochBatches, SampleRef
+from imagekit.errors import ManifestError, ShapeError
 from imagekit.manifest.read import Manifest
+from imagekit.rules.splitters import is_valid
 from imagekit.transforms.items import ItemTransform
 
 
@@ -32,6 +35,7 @@ class Batch(NamedTuple):
 
 
 Collate = Callable[[Sequence[Sample]], Any]
+N_LISTED = 20  # names in an error, as many as did_you_mean gives
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -52,6 +56,36 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+class _Batches(Dataset[Any]):
+    """A dataset whose items are whole batches.
+
+    An error of a sample is returned, and raised by the Loader: torch would send it on from a worker process as the text
+    of its traceback, without where and fix.
+    """
+
+    def __init__(self, dataset: ManifestDataset, collate: Collate) -> None:
+        self.dataset = dataset
+        self.collate = collate
+
+    def __getitems__(self, refs: Sequence[SampleRef]) -> Any:
+        try:
+            return self.collate(self.dataset.__getitems__(refs))
+        except (ManifestError, ShapeError) as error:
+            return error
+
+
+def _as_it_is(batch: Any) -> Any:
+    """What torch should do with a batch that was made already."""
+    return batch
+
+
+def _or_raise(batches: Iterator[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, ManifestError | ShapeError):
+            raise batch
+        yield batch
+
+
 def _give_way(worker: int) -> None:
     """Let a decoding worker yield to training, which all cores do together: preempting one of them stalls them all."""
     os.nice(10)
@@ -60,7 +94,8 @@ def _give_way(worker: int) -> None:
 class Loader:
     """Batches of one dataset, epoch by epoch. Iterating twice in one epoch gives the same batches twice.
 
-    n_workers 0 decodes in this process. Workers stay between epochs; `close` ends them.
+    n_workers 0 decodes in this process. Workers stay between epochs; `close` ends them. Raises ManifestError for an
+    image that cannot be used, and ShapeError where images of a batch cannot be stacked, wherever they were decoded.
     """
 
     def __init__(
@@ -76,11 +111,11 @@ class Loader:
         self.dataset = dataset
         self.batch_size = batch_size
         self._batches = EpochBatches(len(dataset), batch_size=batch_size, seed=dataset.seed, shuffle=shuffle)
-        self._loader: DataLoader[Sample] = DataLoader(
-            dataset,
+        self._loader: DataLoader[Any] = DataLoader(
+            _Batches(dataset, collate),
             batch_sampler=self._batches,
             num_workers=n_workers,
-            collate_fn=collate,
+            collate_fn=_as_it_is,
             pin_memory=pin_memory,
             persistent_workers=n_workers > 0,
             worker_init_fn=_give_way,
@@ -90,11 +125,43 @@ class Loader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._loader)
+        return _or_raise(iter(self._loader))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and draws the next iteration gives."""
         self._batches.epoch = epoch
+
+    def close(self) -> None:
+        """End the worker processes; another iteration would start new ones.
+
+        Where a cycle of references leaves that to the garbage collector, each worker is waited for 5 s, because the
+        queue may be closed before the worker is told to end through it.
+        """
+        iterator: Any = self._loader._iterator  # torch has no public way to end workers that stay
+        self._loader._iterator = None
+        if iterator is not None:
+            iterator._shutdown_workers()
+
+
+def valid_split(manifest: Manifest) -> str:
+    """The split to validate on: `valid`, or where no row has it the first `valid:<name>` by name."""
+    splits = pc.unique(manifest.table["split"].cast(pa.string())).to_pylist()
+    return min(filter(is_valid, splits), default="valid")  # "valid" itself sorts before every other
+
+
+def check_one_label(manifest: Manifest) -> None:
+    """Raise ManifestError for a manifest with several label columns: a loader gives one target an image."""
+    columns = manifest.metadata.label_columns
+    if not columns:
+        return
+    listed = ", ".join(columns[:N_LISTED]) + (", ..." if len(columns) > N_LISTED else "")
+    rule = manifest.metadata.label_rule.split(":")
+    file, path = rule[1:3] if rule[0] == "table" and len(rule) == 4 else ("FILE", "PATH")
+    raise ManifestError(
+        f"the manifest has {len(columns)} label columns, and a model learns one: {listed}",
+        where=str(manifest.path),
+        fix=f"build a manifest with one of them: --label table:{file}:{path}:{columns[0]}, say",
+    )
 
 
 class DataLoaders:
@@ -118,9 +185,13 @@ class DataLoaders:
         collate: Collate = collate,
         pin_memory: bool = False,
     ) -> DataLoaders:
-        """Loaders over the manifest's train and valid rows. Raises ManifestError when a split is empty."""
+        """Loaders over the manifest's train rows and those that `valid_split` names.
+
+        Raises ManifestError when a split is empty, or when the manifest has several label columns.
+        """
+        check_one_label(manifest)
         train = ManifestDataset(manifest, "train", transforms=train_transforms, root=root, seed=seed)
-        valid = ManifestDataset(manifest, "valid", transforms=valid_transforms, root=root, seed=seed)
+        valid = ManifestDataset(manifest, valid_split(manifest), transforms=valid_transforms, root=root, seed=seed)
         load = partial(Loader, n_workers=n_workers, collate=collate, pin_memory=pin_memory)
         return cls(
             load(train, batch_size=batch_size, shuffle=True), load(valid, batch_size=2 * batch_size, shuffle=False)
@@ -129,3 +200,8 @@ class DataLoaders:
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the train loader; the valid loader never changes."""
         self.train.set_epoch(epoch)
+
+    def close(self) -> None:
+        """End the worker processes of both."""
+        self.train.close()
+        self.valid.close()

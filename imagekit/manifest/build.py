@@ -20,11 +20,13 @@ from imagekit.errors import ManifestError, OutputError
 from imagekit.files.atomic import heal_file
 from imagekit.files.hashes import sha256_file
 from imagekit.files.lock import output_lock
+from imagekit.manifest.categories import check_labels
 from imagekit.manifest.finish import Ingredients, finish, planned
 from imagekit.manifest.joined import join_columns
 from imagekit.manifest.looking import Looking, Progress
 from imagekit.manifest.naming import read_names
 from imagekit.manifest.options import ManifestOptions
+from imagekit.manifest.processing import check_process
 from imagekit.manifest.read import read_manifest, read_metadata
 from imagekit.manifest.rows import recipe_facts
 from imagekit.manifest.schema import Metadata
@@ -94,9 +96,12 @@ def _gather(root: Path, path: Path, asked: ManifestOptions, recipe: Recipe | Non
     options.check_rules()
     source = open_source(root, ours=(path, quarantine_path(path), state_path(path)))
     named = read_names(source.discovery.names, root, options)
+    check_labels(named, options, old, where=str(root))
     joined = None
     if options.columns is not None:
         joined = join_columns(options.columns, named.names.shown, root=root, taken=options.own_columns())
+    names = [*options.own_columns(), *(joined.table.column_names if joined else [])]
+    check_process(options.process, names, where=str(root))
     return Ingredients(source=source, path=path, options=options, recipe=recipe, named=named, joined=joined, old=old)
 
 

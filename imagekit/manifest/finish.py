@@ -18,6 +18,8 @@ from imagekit.engine.facts import FactTable
 from imagekit.errors import SplitError, did_you_mean
 from imagekit.files.atomic import atomic_file
 from imagekit.files.jsonl import write_json_lines
+from imagekit.files.names import display_name
+from imagekit.manifest.categories import categories, categories_told, vocab_told
 from imagekit.manifest.digest import rows_sha256
 from imagekit.manifest.fit import channel_stats, image_sizes
 from imagekit.manifest.image import SUMS
@@ -32,10 +34,8 @@ from imagekit.manifest.read import Manifest
 from imagekit.manifest.remarks import Remarks
 from imagekit.manifest.rows import (
     base_table,
-    class_names,
     count_by_class,
     count_splits,
-    fit_categories,
     recipe_facts,
     take_coded,
     take_rows,
@@ -133,7 +133,7 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     split = table["split"].cast(pa.string()).combine_chunks()
     is_train = np.asarray(pc.equal(split, "train")) if len(rows) else np.zeros(0, np.bool_)
     _check_splits(table, given)
-    processors = _categories(given, labels, is_train)
+    processors = categories(named, options, given.old, labels, is_train)
     table = with_targets(table, labels, processors, where=str(given.source.root))
     table, more = _more_columns(given, table, rows, is_train, processors)
     stats, folds = _statistics(
@@ -142,8 +142,8 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     report = _report(given, facts, splitting, table, labels, processors)
     metadata = Metadata(
         root=given.root_name(),
-        **_vocab(given, processors),
-        processors=(*_categories_told(named, processors), *more),
+        **vocab_told(named, given.recipe, given.old, processors),
+        processors=(*categories_told(named, processors), *more),
         stats=stats,
         fold_stats=folds,
         sizes=_sizes(facts, rows) if options.check != "none" else None,
@@ -195,7 +195,9 @@ def _group_keys(given: Ingredients, rows: Ints) -> Coded | None:
     rule = given.options.group_rule
     if rule.pattern is not None:
         files = PathParts.of(take_rows(given.named.names.raw, rows)).files()
-        texts = pa.array(find_groups(files, rule.pattern), pa.string())
+        found = find_groups(files, rule.pattern)
+        shown = [None if key is None else display_name(key.encode("utf-8", "surrogateescape")) for key in found]
+        texts = pa.array(shown, pa.string())
     elif rule.column is not None and given.joined is not None:
         table = given.joined.table
         if rule.column not in table.column_names:
@@ -227,39 +229,6 @@ def _check_splits(table: pa.Table, given: Ingredients) -> None:
                 where=str(given.source.root),
                 fix="see the quarantine list for why; mend the files or choose another --split",
             )
-
-
-def _categories(given: Ingredients, labels: Sequence[Coded], is_train: Mask) -> list[CategoryProcessor]:
-    """The older manifest's vocabs, else fitted on train."""
-    named, old = given.named, given.old
-    if old is None:
-        other_below = given.options.other_below
-        return fit_categories(labels, is_train, columns=named.label_columns, other_below=other_below)
-    if old.metadata.label_columns != named.label_columns:
-        then, now = (", ".join(columns) or "one label" for columns in (old.metadata.label_columns, named.label_columns))
-        raise SplitError(
-            f"the older manifest has {then}, this one {now}",
-            where=f"--like {old.path}",
-            fix="give the --label that the older one was built with",
-        )
-    entries = [entry for entry in old.metadata.processors if entry["name"] == CategoryProcessor.name]
-    return [CategoryProcessor.from_state(entry["state"]) for entry in entries[: len(labels)]]
-
-
-def _categories_told(named: Named, processors: Sequence[CategoryProcessor]) -> list[dict[str, Any]]:
-    if not named.label_columns:
-        return [processors[0].to_dict()]
-    pairs = zip(named.label_columns, processors, strict=True)
-    return [processor.to_dict() | {"column": column, "outputs": ["targets"]} for column, processor in pairs]
-
-
-def _vocab(given: Ingredients, processors: Sequence[CategoryProcessor]) -> dict[str, Any]:
-    """vocab and class_names; empty where there are several, each with its own in `processors`."""
-    if given.named.label_columns:
-        return {"vocab": (), "class_names": ()}
-    vocab = processors[0].vocab or ()
-    old = dict(zip(given.old.vocab, given.old.metadata.class_names, strict=True)) if given.old else {}
-    return {"vocab": vocab, "class_names": class_names(vocab, given.recipe.classes if given.recipe else {}, old)}
 
 
 def _more_columns(

@@ -164,15 +164,31 @@ def run_processors(
     return table, entries
 
 
+def check_process(specs: Sequence[str], names: Sequence[str], *, where: str) -> None:
+    """Raise UsageError for a rule of a column that is neither in `names` nor made by an earlier rule.
+
+    For use before images are read: `run_processors` asks again, when all columns are there.
+    """
+    made: list[str] = []
+    for rule in parse_process(specs):
+        if rule.column not in names and not any(rule.column.startswith(f"{column}_") for column in made):
+            raise _no_column(rule.column, names, f"{where}: {rule}")
+        made.append(rule.column)
+
+
+def _no_column(column: str, names: Sequence[str], where: str) -> UsageError:
+    return UsageError(
+        f'there is no column "{column}" to process',
+        where=where,
+        fix=f"{did_you_mean(column, names)}; --columns FILE joins further ones",
+    )
+
+
 def _steps(rule: ProcessRule, table: pa.Table, entries: Sequence[Mapping[str, Any]], where: str) -> list[_Step]:
     """The Processors that a rule asks for, with the columns that they read."""
     column = rule.column
     if column not in table.column_names:
-        raise UsageError(
-            f'there is no column "{column}" to process',
-            where=where,
-            fix=f"{did_you_mean(column, table.column_names)}; --columns FILE joins further ones",
-        )
+        raise _no_column(column, table.column_names, where)
     if column == "label" and rule.kind is CategoryProcessor:
         raise UsageError(
             "the label is encoded without being asked for: it gives the column target",

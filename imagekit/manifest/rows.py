@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagekit.engine.facts import FactTable
-from imagekit.errors import LabelError, SplitError
+from imagekit.errors import SplitError
 from imagekit.manifest.naming import Named
 from imagekit.manifest.processors import CategoryProcessor
 from imagekit.manifest.schema import COLUMNS
@@ -79,23 +79,6 @@ def with_targets(
     return table.set_column(table.schema.get_field_index("target"), COLUMNS.field("target"), encoded[0])
 
 
-def fit_categories(
-    labels: Sequence[Coded], is_train: Mask, *, columns: Sequence[str], other_below: int
-) -> list[CategoryProcessor]:
-    """A vocab for each label column, fitted on its train rows. Raises LabelError where one has no label in train."""
-    fitted = []
-    for i, coded in enumerate(labels):
-        train = as_dictionary(take_coded(coded, np.flatnonzero(is_train)))
-        if columns and train.null_count == len(train):
-            raise LabelError(
-                f"no train row has a label in column {columns[i]}", where="--label", fix="name another column"
-            )
-        processor = CategoryProcessor(other_below=other_below)
-        processor.fit_array(train)
-        fitted.append(processor)
-    return fitted
-
-
 def lists_of(columns: Sequence[pa.Array]) -> pa.ListArray:
     """Arrays of n values each as one array of n lists, one value from each array; null for a row without any."""
     n, k = len(columns[0]), len(columns)
@@ -147,11 +130,6 @@ def count_splits(table: pa.Table) -> dict[str, int]:
     """Rows by split, names sorted."""
     counted = pc.value_counts(table["split"].cast(pa.string())).to_pylist()
     return dict(sorted((entry["values"], entry["counts"]) for entry in counted))
-
-
-def class_names(vocab: Sequence[str], names: Mapping[str, str], old: Mapping[str, str]) -> tuple[str, ...]:
-    """A readable name for each class: the recipe's, else the older manifest's, else its own."""
-    return tuple(names.get(label, old.get(label, label)) for label in vocab)
 
 
 def recipe_facts(recipe: Any) -> dict[str, str] | None:

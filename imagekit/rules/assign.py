@@ -55,7 +55,8 @@ def assign_splits(draw: Draw, *, valid: float, test: float) -> Parts:
     """TRAIN, VALID or TEST for each row: round(valid * n) and round(test * n) of the n rows of each class.
 
     A half is rounded to the even neighbour. At least one row of each class is left to train where classes are told
-    apart. A free row whose group has a given row takes that row's part.
+    apart, if one can be: not where each is given or belongs to a given one. A free row whose group has a given row
+    takes that row's part.
     """
     classes = draw.class_rows()
     totals = np.bincount(classes, minlength=draw.n_classes)
@@ -66,7 +67,10 @@ def assign_splits(draw: Draw, *, valid: float, test: float) -> Parts:
             over = np.maximum(wanted[VALID] + wanted[TEST] - np.maximum(totals - 1, 0), 0)
             wanted[part] -= np.minimum(over, wanted[part])
     wanted[TRAIN] = totals - wanted[VALID] - wanted[TEST]
-    return _place(draw, classes, wanted, last=TRAIN)
+    parts = _place(draw, classes, wanted, last=TRAIN)
+    if draw.n_classes > 2:
+        _leave_one_to_train(draw, classes, parts)
+    return parts
 
 
 def assign_folds(draw: Draw, *, n_folds: int) -> Parts:
@@ -134,6 +138,23 @@ def _place_groups(draw: Draw, classes: Ints, wanted: npt.NDArray[np.int64], part
         parts[group] = part
         for c, n in counts.items():
             need[part][c] -= n
+
+
+def _leave_one_to_train(draw: Draw, classes: Ints, parts: Parts) -> None:
+    """Where whole groups or given rows took all that a class has to valid and test, move its smallest free group."""
+    sizes = np.bincount(draw.groups)
+    has_given = np.zeros(len(sizes), np.bool_)
+    has_given[draw.groups[draw.given != FREE]] = True
+    free = np.flatnonzero(~has_given[draw.groups])
+    n_train = np.bincount(classes[parts == TRAIN], minlength=draw.n_classes)
+    n_free = np.bincount(classes[free], minlength=draw.n_classes)
+    for c in np.flatnonzero((n_train == 0) & (n_free > 0)).tolist():
+        rows = free[classes[free] == c]
+        if c == draw.n_classes - 1 or (parts[rows] == TRAIN).any():  # no class, or moved with a class before
+            continue
+        # of those of one size the last by rank, which is the nearest to train
+        smallest = rows[np.lexsort((~draw.ranks[rows], sizes[draw.groups[rows]]))[0]]
+        parts[draw.groups == draw.groups[smallest]] = TRAIN
 
 
 def _misfit(counts: Counter[int], need: list[int], wanted: npt.NDArray[np.int64]) -> tuple[int, float]:

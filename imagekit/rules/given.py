@@ -95,7 +95,7 @@ def splits_by_function(names: Names, function: Callable[[str], str | bool | None
         answer = function(name)
         if answer is None:
             continue
-        word: object = ("train", "valid")[answer] if isinstance(answer, bool) else answer
+        word: object = ("train", "valid")[bool(answer)] if isinstance(answer, bool | np.bool_) else answer
         split = to_split(word) if isinstance(word, str) else None
         if split is None:
             raise SplitError(

@@ -63,7 +63,10 @@ def _parse_pattern(spec: str, text: str) -> re.Pattern[str]:
 
 
 def find_groups(files: pa.LargeBinaryArray, pattern: re.Pattern[str]) -> list[str | None]:
-    """What the pattern's group finds in each file name without folders; None where it finds nothing, or only ""."""
+    """What the pattern's group finds in each file name without folders; None where it finds nothing, or only "".
+
+    Bytes that are not UTF-8 become surrogates.
+    """
     which: str | int = "group" if "group" in pattern.groupindex else 1
     found = (pattern.search(file.decode("utf-8", "surrogateescape")) for file in files.to_pylist())
     return [(match[which] or None) if match else None for match in found]

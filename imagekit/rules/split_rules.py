@@ -73,7 +73,7 @@ def parse_split_rule(spec: str) -> SplitRule:
 
 
 def _parse_folds(spec: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 2 <= int(text) <= MAX_FOLDS:
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text) or not 2 <= int(text) <= MAX_FOLDS:
         raise SplitError(
             f'the split rule "{spec}" must be kfold:K with K from 2 to {MAX_FOLDS}',
             where="--split",

@@ -16,7 +16,7 @@ from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.data.loaders import DataLoaders
 from imagekit.environment import torch_facts
-from imagekit.errors import ConfigError, ManifestError
+from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
 from imagekit.learner.losses import cross_entropy
@@ -53,17 +53,6 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch_facts().get("cpu_bf16"))
-
-
-def train_stats(manifest: Manifest) -> ChannelStats:
-    """The manifest's channel statistics. Raises ManifestError where it was built without looking at pixels."""
-    if manifest.metadata.stats is None:
-        raise ManifestError(
-            "the manifest has no channel statistics",
-            where=str(manifest.path),
-            fix="build it again with imagekit manifest",
-        )
-    return manifest.metadata.stats
 
 
 def train_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
@@ -116,8 +105,13 @@ def is_augmented(config: TrainConfig) -> bool:
     return config.degrees > 0 or config.zoom > 1
 
 
-def make_learner(manifest: Manifest, dls: DataLoaders, config: TrainConfig, *, device: torch.device) -> Learner:
-    """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms."""
+def make_learner(
+    manifest: Manifest, dls: DataLoaders, config: TrainConfig, *, stats: ChannelStats, device: torch.device
+) -> Learner:
+    """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms.
+
+    stats: what batches are normalized with.
+    """
     model = create_model(config.model, c_in=3, c_out=len(manifest.vocab), seed=config.seed)
     return Learner(
         model,
@@ -125,5 +119,5 @@ def make_learner(manifest: Manifest, dls: DataLoaders, config: TrainConfig, *, d
         loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
         opt_func=partial(create_optimizer, config.opt, momentum=config.momentum, weight_decay=config.weight_decay),
         lr=config.lr,
-        callbacks=[EpochOrder(), one_cycle(config), *batch_callbacks(train_stats(manifest), config, device)],
+        callbacks=[EpochOrder(), one_cycle(config), *batch_callbacks(stats, config, device)],
     )

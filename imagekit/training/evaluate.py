@@ -5,6 +5,7 @@ Shapes: K classes.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.data.dataset import ManifestDataset
-from imagekit.data.loaders import Loader
+from imagekit.data.loaders import Loader, check_one_label
 from imagekit.errors import CheckpointError, SourceError
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
@@ -103,8 +104,9 @@ def evaluate(
 ) -> EvaluationReport:
     """Accuracy and loss of a run's `best` or `last` checkpoint on one split of a manifest.
 
-    The mean, std, size and vocab are the checkpoint's. Raises SourceError for a folder that is no run, CheckpointError
-    where the manifest has another vocab, ManifestError where it lacks the split.
+    split: train, valid, test, or one of several validation sets as `valid:<name>`. The mean, std, size and vocab are
+    the checkpoint's. Raises SourceError for a folder that is no run, CheckpointError where the manifest has another
+    vocab, ManifestError where it lacks the split or has several label columns.
     """
     layout = RunLayout(Path(run))
     if not layout.status.exists():
@@ -114,11 +116,13 @@ def evaluate(
     path = layout.last if checkpoint == "last" else layout.best
     state = load_checkpoint(path, required=REQUIRED)
     content = read_manifest(manifest)
+    check_one_label(content)
     _require_same_vocab(state, content, path)
     model = load_model(state, where=path)
     loader = _loader(state, content, split=split, root=root, n_workers=n_workers)
-    learner, per_class = _learner(model, loader, state, device=device)
-    learner.validate()
+    with closing(loader):
+        learner, per_class = _learner(model, loader, state, device=device)
+        learner.validate()
     row = learner.row
     pairs = zip(state["vocab"], per_class.right_K.tolist(), per_class.all_K.tolist(), strict=True)
     return EvaluationReport(

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from imagekit.callbacks.checkpoint import CheckpointCallback
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.callbacks.nan_guard import NanGuard
 from imagekit.callbacks.predictions import PredictionsCallback
-from imagekit.callbacks.progress import COLUMNS, COLUMNS_TOP5, ProgressCallback
+from imagekit.callbacks.progress import COLUMNS, COLUMNS_TOP5, ProgressCallback, write_line
 from imagekit.callbacks.recorder import RecorderCallback
 from imagekit.callbacks.run_log import RunLog
 from imagekit.callbacks.timing import TimingCallback
+from imagekit.data.loaders import check_one_label, valid_split
 from imagekit.environment import collect, version_line, versions
 from imagekit.errors import ImagekitError, ManifestError, OutputError, SourceError, UsageError
 from imagekit.files.atomic import write_text
@@ -30,7 +32,8 @@ from imagekit.learner.learner import Learner
 from imagekit.learner.metrics import Metric, accuracy, top_k
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.runs.layout import RunLayout
-from imagekit.training.assemble import VALID_CROP_SCALE, choose_device, make_learner, make_loaders, train_stats
+from imagekit.training.assemble import VALID_CROP_SCALE, choose_device, make_learner, make_loaders
+from imagekit.training.channels import RunStats, find_stats
 from imagekit.training.config import TrainConfig
 from imagekit.training.predictions import write_predictions
 
@@ -48,6 +51,7 @@ class TrainReport:
     seed: int
     seconds: float
     timing: dict[str, float]
+    valid_split: str = "valid"
     exit_code: int = 0
 
     @property
@@ -58,13 +62,14 @@ class TrainReport:
     @property
     def next_command(self) -> str:
         """What to type next."""
-        return f"imagekit evaluate {self.run} {self.manifest}"
+        option = "" if self.valid_split == "valid" else f" --split {self.valid_split}"
+        return f"imagekit evaluate {self.run} {self.manifest}{option}"
 
     def summary(self) -> str:
         """The result as text."""
         best, last = self.best, self.rows[-1]
         lines = [
-            f"valid accuracy {last['valid_accuracy']:.4f} after {last['epoch']} epochs,"
+            f"{self.valid_split} accuracy {last['valid_accuracy']:.4f} after {last['epoch']} epochs,"
             f" best {best['valid_accuracy']:.4f} in epoch {best['epoch']}",
             f"{self.seconds:.1f} s, {last['images_per_s']:,.0f} training images/s,"
             f" {last['data_wait']:.0%} of the time waiting for data",
@@ -113,22 +118,30 @@ def train(
 ) -> TrainReport:
     """Fit a model to a manifest's train rows, validating after each epoch, and write a run directory.
 
+    It validates on `valid`, or where the manifest has none on the first `valid:<name>`. Mean and std are the
+    manifest's, or measured on a sample of its train images where it was built without decoding them.
     root: where the images are if not where the manifest says. n_workers: decoding processes, 0 for none.
-    Raises UsageError with every problem found before work starts (exit 2), TrainingError when the loss is not finite.
+    Raises UsageError with every problem found before work starts (exit 2), a single one as it is; ManifestError for an
+    image that cannot be used; TrainingError when the loss is not finite.
     """
     begun, config, run = time.monotonic(), config or TrainConfig(), Path(output)
     path = Path(manifest)
     content, device = _check_all(path, run, config=config, root=root, overwrite=overwrite)
-    with output_lock(run):
+    dls = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
+    with output_lock(run), closing(dls):
+        say = _say_nothing if quiet else write_line
+        # before the files of an overwritten run go: an image that cannot be used must not cost them
+        stats = find_stats(content, root=root, seed=config.seed, n_workers=n_workers, say=say)
+        _say_valid_split(content, say)
         layout = _start_run(run, content, config, command=command)
-        dls = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
-        learner = make_learner(content, dls, config, device=device)
+        learner = make_learner(content, dls, config, stats=stats.channels, device=device)
         metrics, timing, kept = MetricsCallback(_metrics(len(content.vocab))), TimingCallback(), _Rows()
         predictions = PredictionsCallback()
-        state = _checkpoint_state(learner, content, config)
+        state = _checkpoint_state(learner, content, config, stats)
         columns = COLUMNS_TOP5 if len(content.vocab) > 5 else COLUMNS
+        log = RunLog(layout, head=_head(config, path, valid_split(content), stats), columns=columns)
         callbacks: list[Callback] = [metrics, timing, predictions, kept, NanGuard(layout), RecorderCallback(layout)]
-        callbacks += [CheckpointCallback(layout, state), RunLog(layout, head=_head(config, path), columns=columns)]
+        callbacks += [CheckpointCallback(layout, state), log]
         callbacks += [*([] if quiet else [ProgressCallback(columns=columns)]), *extra_callbacks]
         learner.fit(config.epochs, callbacks)
         write_predictions(layout.predictions, dls.valid.dataset, predictions)
@@ -142,12 +155,24 @@ def train(
         seed=config.seed,
         seconds=seconds,
         timing=timing.totals(),
+        valid_split=valid_split(content),
     )
 
 
-def _head(config: TrainConfig, manifest: Path) -> list[str]:
+def _say_nothing(line: str) -> None:
+    """For a quiet command."""
+
+
+def _say_valid_split(manifest: Manifest, say: Callable[[str], object]) -> None:
+    split = valid_split(manifest)
+    if split != "valid":
+        say(f"no row has split valid: validating on {split}")
+
+
+def _head(config: TrainConfig, manifest: Path, split: str, stats: RunStats) -> list[str]:
     settings = ", ".join(f"{key} {value}" for key, value in config.to_dict().items())
-    return [version_line(), f"manifest {manifest}", settings]
+    data = f"validating on {split}, mean and std from {stats.source}"
+    return [version_line(), f"manifest {manifest}", settings, data]
 
 
 def _metrics(n_classes: int) -> dict[str, Metric]:
@@ -180,15 +205,15 @@ def _check_all(
 
 def _usable_manifest(path: Path, root: Path | None) -> Manifest:
     manifest = read_manifest(path)
+    check_one_label(manifest)
     if len(manifest.vocab) < 2:
         raise ManifestError(
             f"there are {len(manifest.vocab)} classes, training needs at least 2",
             where=str(path),
             fix="choose a folder with more class folders, or another --label",
         )
-    for split in ("train", "valid"):
+    for split in ("train", valid_split(manifest)):
         manifest.rows(split)
-    train_stats(manifest)
     missing = manifest.missing_files(root=root, sample=N_FILES_CHECKED)
     if missing:
         raise SourceError(
@@ -227,9 +252,11 @@ def _start_run(run: Path, manifest: Manifest, config: TrainConfig, *, command: S
     return layout
 
 
-def _checkpoint_state(learner: Learner, manifest: Manifest, config: TrainConfig) -> Callable[[], dict[str, Any]]:
+def _checkpoint_state(
+    learner: Learner, manifest: Manifest, config: TrainConfig, stats: RunStats
+) -> Callable[[], dict[str, Any]]:
     """A function that gives the whole state; `model` alone is enough to use the weights elsewhere."""
-    stats, metadata = train_stats(manifest), manifest.metadata
+    metadata = manifest.metadata
 
     def state() -> dict[str, Any]:
         loop = learner.state_dict()
@@ -239,8 +266,9 @@ def _checkpoint_state(learner: Learner, manifest: Manifest, config: TrainConfig)
             "model_args": {"c_in": 3, "c_out": len(metadata.vocab)},
             "vocab": list(metadata.vocab),
             "class_names": list(metadata.class_names),
-            "mean": list(stats.mean),
-            "std": list(stats.std),
+            "mean": list(stats.channels.mean),
+            "std": list(stats.channels.std),
+            "stats": stats.to_dict(),
             "size": config.size,
             "crop": VALID_CROP_SCALE,
             "optimizer": loop["optimizer"],

@@ -9,7 +9,10 @@ from click.testing import CliRunner
 
 from imagekit.cli.main import COMMANDS, cli
 
-ORDER = ["recipes", "make-subset", "verify", "manifest", "inspect", "train", "evaluate", "report", "doctor"]
+ORDER = [
+    *("recipes", "make-subset", "verify", "manifest", "inspect", "export", "diff"),
+    *("train", "evaluate", "report", "doctor"),
+]
 EXPECTED = (0, 3)  # 3: something was found and said; no example may fail
 
 

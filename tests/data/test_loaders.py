@@ -1,12 +1,16 @@
 """Batches from a manifest, with and without worker processes."""
 
+import multiprocessing
+from contextlib import closing
+from dataclasses import replace
+
 import pytest
 import torch
 from trees import draw_image
 
 from imagekit.data.dataset import Sample
-from imagekit.data.loaders import Batch, DataLoaders, collate
-from imagekit.errors import ShapeError
+from imagekit.data.loaders import Batch, DataLoaders, check_one_label, collate, valid_split
+from imagekit.errors import ManifestError, ShapeError
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
@@ -62,6 +66,28 @@ def test_workers_give_the_batches_that_one_process_gives(manifest_path):
             assert all(a.equal(b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
+def test_close_ends_the_workers_and_another_iteration_starts_new_ones(manifest_path):
+    loaders = make_loaders(manifest_path, n_workers=1)
+    first = [batch.rows.tolist() for batch in loaders.train]
+    workers = multiprocessing.active_children()
+
+    loaders.close()
+
+    assert len(workers) == 1
+    assert not any(worker in multiprocessing.active_children() for worker in workers)
+    with closing(loaders):
+        assert [batch.rows.tolist() for batch in loaders.train] == first
+
+
+def test_loaders_that_decode_in_this_process_have_nothing_to_close(manifest_path):
+    loaders = make_loaders(manifest_path)
+
+    loaders.close()
+
+    assert len(list(loaders.train)) == 3
+
+
 def test_the_same_epoch_again_gives_the_same_batches(manifest_path):
     loaders = make_loaders(manifest_path)
 
@@ -101,3 +127,66 @@ def test_collate_keeps_pixels_and_order():
 
     assert batch.x[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert (batch.y.tolist(), batch.keys.tolist()) == ([0, 1, 2], [10, 11, 12])
+
+
+@pytest.mark.parametrize("n_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_file_that_went_bad_is_told_alike_wherever_it_was_decoded(manifest_path, n_workers):
+    loaders = make_loaders(manifest_path, n_workers=n_workers)
+    root = read_manifest(manifest_path).root
+    (root / "val/cat/1.JPEG").write_bytes(b"no longer a picture")
+
+    with closing(loaders), pytest.raises(ManifestError) as caught:
+        list(loaders.valid)
+
+    assert str(caught.value) == (
+        "val/cat/1.JPEG cannot be used any more: "
+        "unidentified: the content is no known image; it begins with b'no longe'\n"
+        f"  where: {root}, row 1 of valid in {manifest_path}\n"
+        "  fix: restore the file, or build the manifest again so that it is left out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("folders", "chosen"),
+    [
+        (["val", "val_day"], "valid"),
+        (["val_night", "val_day"], "valid:day"),
+        (["val_night"], "valid:night"),
+    ],
+)
+def test_the_rows_to_validate_on_are_valid_or_else_the_first_named_ones(tmp_path, folders, chosen):
+    for seed, folder in enumerate(["train", *folders]):
+        draw_image(tmp_path / folder / "cat/1.JPEG", "cat", seed=seed)
+    manifest = read_manifest(build_manifest(tmp_path, n_workers=1).output)
+
+    loaders = DataLoaders.from_manifest(manifest, train_transforms=[], valid_transforms=[])
+
+    assert (valid_split(manifest), loaders.valid.dataset.split) == (chosen, chosen)
+
+
+def test_a_manifest_without_any_of_them_is_refused_for_lack_of_valid(manifest_path):
+    manifest = read_manifest(manifest_path)
+    bare = replace(manifest, table=manifest.rows("train"))
+
+    with pytest.raises(ManifestError) as caught:
+        DataLoaders.from_manifest(bare, train_transforms=[], valid_transforms=[])
+
+    assert str(caught.value) == f"no row has split valid\n  where: {manifest_path}\n  fix: known: train"
+
+
+def test_several_label_columns_are_no_single_target(manifest_path):
+    manifest = read_manifest(manifest_path)
+    columns = tuple(f"c{i:02}" for i in range(40))
+    several = replace(manifest, metadata=replace(manifest.metadata, label_columns=columns))
+
+    with pytest.raises(ManifestError) as caught:
+        DataLoaders.from_manifest(several, train_transforms=[], valid_transforms=[])
+
+    assert str(caught.value) == (
+        "the manifest has 40 label columns, and a model learns one: "
+        "c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, "
+        "c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, ...\n"
+        f"  where: {manifest_path}\n"
+        "  fix: build a manifest with one of them: --label table:FILE:PATH:c00, say"
+    )
+    check_one_label(manifest)

@@ -153,6 +153,7 @@ def test_a_split_rule_that_names_too_many_sets_is_told(tmp_path: Path) -> None:
             plant(root, {f"more/{i:03}.png": data for i, data in enumerate([album()["train/ant/0.png"]] * 130)}),
             options=ManifestOptions(
                 check="none",
+                label=lambda name: "one",
                 split=lambda name: f"valid:{next(names)}" if name.startswith("more") else name.split("/")[0],
             ),
         )

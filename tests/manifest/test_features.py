@@ -339,6 +339,15 @@ def test_a_group_by_name_stays_in_one_split_and_is_named(tmp_path: Path) -> None
     assert manifest.metadata.group_rule == r"name:^(p\d+)_"
 
 
+def test_a_group_by_name_may_hold_any_bytes(tmp_path: Path) -> None:
+    files: dict[str | bytes, bytes] = {f"ant/{i}.png": photo(i) for i in range(6)}
+    root = plant(tmp_path / "root", files | {b"ant/p\xff_1.png": photo(7), b"ant/p\xff_2.png": photo(8)})
+
+    _, manifest = build(root, split="random:0.5", group="name:^(.+)_")
+
+    assert set(column(manifest, "group").values()) == {None, r"p\xff"}
+
+
 def test_a_group_by_column_needs_the_column(tmp_path: Path) -> None:
     root = plant(tmp_path / "root", pictures(12) | {"meta.csv": b"file_name,who\nant/000.png,p1\nbee/001.png,p1\n"})
 
@@ -507,6 +516,17 @@ def test_noise_turns_train_labels_and_leaves_valid_alone(tmp_path: Path) -> None
 def test_options_that_cannot_be_are_told_before_any_image_is_looked_for(tmp_path: Path, options: Any) -> None:
     with pytest.raises(UsageError):
         build(tmp_path / "nowhere", **options)
+
+
+def test_a_column_that_is_not_there_to_process_is_told_before_any_image_is_read(root: Path) -> None:
+    (root / "meta.csv").write_text(META)
+
+    text = refused(lambda: build(root, columns=Path("meta.csv"), process=("agee:median",)), UsageError)
+
+    assert text.startswith(
+        f'there is no column "agee" to process\n  where: {root}: agee:median\n  fix: did you mean "age"?'
+    )
+    assert not (root / "metadata.parquet.state").exists()
 
 
 @pytest.mark.parametrize(

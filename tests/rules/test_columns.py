@@ -147,7 +147,7 @@ def test_a_table_that_serves_two_folders_tells_its_problems_once():
 def test_a_label_rule_that_cannot_be_is_refused():
     assert error_text(LabelError, label_names, arrow([]), "parents", tables={}) == (
         'the label rule "parents" is not known\n  where: --label\n'
-        '  fix: did you mean "parent"? known: folder:N, name:REGEX, parent'
+        '  fix: did you mean "parent"? known: folder:N, name:REGEX, parent, table:FILE[:PATH:LABEL]'
     )
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import SplitError
-from imagekit.rules.splitters import SPLIT_SYNONYMS, folder_splits, hash_splits, make_splitter, random_splits
+from imagekit.rules.split_rules import parse_split_rule
+from imagekit.rules.splitters import (
+    SPLIT_SYNONYMS,
+    check_folders,
+    check_table_splits,
+    folder_splits,
+    grandparent_splitter,
+    hash_fractions,
+    hash_splits,
+    is_valid,
+    parse_fractions,
+    random_splits,
+    split_by_func,
+    to_split,
+)
 
 FIX_FOLDERS = "use --split random:0.2 or hash:0.2, or name the folders train and valid (or val)"
 FIX_FRACTIONS = "give fractions above 0 that add up to less than 1, such as 0.2 or 0.2,0.1"
@@ -21,6 +36,106 @@ def error_text(call, *args, **options):
         call(*args, **options)
     assert caught.value.exit_code == 2
     return str(caught.value)
+
+
+# words
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [
+        ("train", "train"),
+        ("Validation", "valid"),
+        ("DEV", "valid"),
+        ("UnLabelled", "unsup"),
+        ("val_night", "valid:night"),
+        ("valid-night", "valid:night"),
+        ("Validation:night", "valid:night"),
+        ("dev_2024.v1-b", "valid:2024.v1-b"),
+        ("val_Night", "valid:Night"),
+        ("val:" + "x" * 64, "valid:" + "x" * 64),
+    ],
+)
+def test_a_word_stands_for_its_split_and_the_name_of_a_validation_set_is_kept(word, split):
+    assert to_split(word) == split
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("", "trains", " train", "train ", "train\n", "train_night", "test:night", "unsup_a", "validnight"),
+        *("valid:", "val_", "val__night", "val_-night", "val_.night", "val night", "val.night", "my_val_night"),
+        *("val_a b", "val_a/b", "val_a\n", "val_\udcff", "val:" + "x" * 65, "valid:night:2"),
+    ],
+)
+def test_any_other_word_stands_for_no_split(word):
+    assert to_split(word) is None
+
+
+@given(st.sampled_from(sorted(SPLIT_SYNONYMS)) | st.from_regex(r"(val|dev)[:_-][a-z][\w.-]{0,9}", fullmatch=True))
+def test_a_split_stands_for_itself(word):
+    split = to_split(word)
+
+    assert split is not None
+    assert to_split(split) == split
+
+
+@pytest.mark.parametrize(
+    ("split", "answer"),
+    [
+        ("valid", True),
+        ("valid:night", True),
+        ("train", False),
+        ("test", False),
+        ("unsup", False),
+        ("validation", False),
+    ],
+)
+def test_valid_and_each_of_several_validation_sets_is_one(split, answer):
+    assert is_valid(split) is answer
+
+
+# the splitters of the course
+
+
+@pytest.mark.parametrize(
+    ("file_name", "answer"),
+    [
+        ("train/a/1.jpg", False),
+        ("valid/a/1.jpg", True),
+        ("data/valid/a/1.jpg", True),
+        ("valid/train/a/1.jpg", False),
+        ("val/a/1.jpg", None),
+        ("Train/a/1.jpg", None),
+        ("train/1.jpg", None),
+        ("a/train/1.jpg", None),
+        ("1.jpg", None),
+        ("", None),
+        (PurePosixPath("train/a/1.jpg"), False),
+        (Path("/data/valid/a/1.jpg"), True),
+    ],
+)
+def test_the_folder_above_the_folder_tells_the_split(file_name, answer):
+    assert grandparent_splitter(file_name) is answer
+
+
+def test_the_folders_above_may_have_other_names():
+    names = ["val/a/1.jpg", "valid/a/1.jpg", "good/a/1.jpg"]
+
+    answers = [grandparent_splitter(name, valid_name="val", train_name="good") for name in names]
+
+    assert answers == [True, None, False]
+
+
+def test_a_function_splits_items_into_train_and_valid_in_order_and_leaves_out_what_it_does_not_know():
+    items = ["train/b/1", "valid/a/1", "other/a/1", "train/a/2", "valid/b/2"]
+
+    assert split_by_func(items, grandparent_splitter) == (["train/b/1", "train/a/2"], ["valid/a/1", "valid/b/2"])
+
+
+def test_an_iterator_is_split_once_and_nothing_is_split_into_nothing():
+    assert split_by_func(iter(range(6)), lambda i: None if i == 5 else i % 2 == 0) == ([1, 3], [0, 2, 4])
+    assert split_by_func([], lambda _: True) == ([], [])
 
 
 # folders
@@ -57,6 +172,29 @@ def test_the_synonyms_never_change():
 
 def test_the_case_of_a_split_folder_does_not_matter():
     assert folder_splits(["Train/a/1.jpg", "VAL/a/1.jpg"]) == ["train", "valid"]
+
+
+def test_a_folder_may_be_one_of_several_validation_sets():
+    assert folder_splits(["train/a/1.jpg", "val_night/a/1.jpg", "valid-Day/a/1.jpg"]) == [
+        "train",
+        "valid:night",
+        "valid:Day",
+    ]
+
+
+def test_folders_are_checked_by_their_counts():
+    assert check_folders({"train": 5, "val_night": 2, "Test": 1}, n_at_root=0, at_root=[]) == {
+        "train": "train",
+        "val_night": "valid:night",
+        "Test": "test",
+    }
+
+
+def test_files_in_the_root_are_counted_where_only_some_names_are_at_hand():
+    assert error_text(check_folders, {"train": 5, "val": 2}, n_at_root=7, at_root=["a.jpg", "b.jpg"]) == (
+        "7 files lie directly in the root, outside any split folder: a.jpg, b.jpg, ...\n"
+        f"  where: --split folders\n  fix: {FIX_FOLDERS}"
+    )
 
 
 def test_only_the_first_folder_counts():
@@ -258,6 +396,35 @@ def test_a_name_that_is_no_unicode_still_has_a_split():
     assert random_splits(names, valid=0.5, seed=0).count("valid") == 10
 
 
+def test_a_hash_fraction_is_the_first_53_bits_of_the_sha256():
+    # sha256 of nothing starts with e3b0c44298fc1c14
+    assert hash_fractions([b""]).tolist() == [(0xE3B0C44298FC1C14 >> 11) / 2**53]
+    assert hash_fractions([]).tolist() == []
+
+
+# tables
+
+
+@pytest.mark.parametrize(
+    ("known", "what"),
+    [
+        ({}, 'the split "val_night" of line 3 is not known'),
+        ({"known": to_split}, 'the split "vall" of line 9 is not known'),
+    ],
+)
+def test_a_table_may_name_validation_sets_where_the_caller_knows_them(known, what):
+    n_rows, lines = {"train": 2, "val_night": 2, "vall": 1}, {"train": 2, "val_night": 3, "vall": 9}
+    guess = 'did you mean "val"? ' if known else ""
+
+    text = error_text(check_table_splits, n_rows, lines=lines, file="s.csv", **known)
+
+    assert text == (
+        f"{what}\n  where: table s.csv\n  fix: {guess}known: dev, test, testing, train, training, unlabeled, "
+        "unlabelled, unsup, unsupervised, val, valid, validation"
+    )
+    check_table_splits({"train": 2, "val_night": 2}, lines={"train": 2, "val_night": 3}, file="s.csv", known=to_split)
+
+
 # fractions and spellings
 
 BAD_FRACTIONS = [(0.0, 0.0), (1.0, 0.0), (-0.2, 0.0), (0.2, -0.1), (0.5, 0.5), (0.2, 1.0), (float("nan"), 0.0)]
@@ -272,37 +439,20 @@ def test_fractions_that_leave_nothing_are_refused(valid, test):
 
     assert error_text(random_splits, TEN, valid=valid, test=test, seed=0) == text
     assert error_text(hash_splits, TEN, valid=valid, test=test, salt="0") == text
-    assert error_text(make_splitter, f"hash:{valid},{test}", seed=0) == text
-
-
-def test_a_spelling_makes_its_splitter():
-    assert make_splitter("folders", seed=7) is folder_splits
-    assert make_splitter("random:0.3", seed=7)(TEN) == random_splits(TEN, valid=0.3, seed=7)
-    assert make_splitter("random:0.3,0.2", seed=7)(TEN) == random_splits(TEN, valid=0.3, test=0.2, seed=7)
-    assert make_splitter("hash:0.3", seed=42)(TEN) == hash_splits(TEN, valid=0.3, salt="42")
-    assert make_splitter("hash:0.3,0.2", seed=42)(TEN) == hash_splits(TEN, valid=0.3, test=0.2, salt="42")
+    assert error_text(parse_split_rule, f"hash:{valid},{test}") == text
 
 
 @pytest.mark.parametrize(
-    ("spec", "guess"),
-    [
-        ("folder", 'did you mean "folders"? '),
-        ("random", 'did you mean "random:V[,T]"? '),
-        ("stratified:0.2", ""),
-        ("folders:0.2", 'did you mean "folders"? '),
-        ("", ""),
-    ],
+    ("spec", "fractions"),
+    [("hash:0.3", (0.3, 0.0)), ("random:0.3,0.2", (0.3, 0.2)), ("random:.3,0", (0.3, 0.0)), ("hash:2e-1", (0.2, 0.0))],
 )
-def test_an_unknown_split_rule_is_refused_with_all_that_are_known(spec, guess):
-    assert error_text(make_splitter, spec, seed=0) == (
-        f'the split rule "{spec}" is not known\n  where: --split\n'
-        f"  fix: {guess}known: folders, hash:V[,T], random:V[,T]"
-    )
+def test_one_number_is_valid_and_two_are_valid_and_test(spec, fractions):
+    assert parse_fractions(spec) == fractions
 
 
 @pytest.mark.parametrize("fractions", ["", "a", "20%", "0.2,", "0.1,0.1,0.1"])
 def test_a_split_rule_without_one_or_two_numbers_is_refused(fractions):
-    assert error_text(make_splitter, f"random:{fractions}", seed=0) == (
+    assert error_text(parse_fractions, f"random:{fractions}") == (
         f'the split rule "random:{fractions}" must be random:V or random:V,T with V and T numbers\n'
         "  where: --split\n  fix: write random:0.2 for a fifth as valid, random:0.2,0.1 for a tenth as test, too"
     )

@@ -3,7 +3,6 @@
 import csv
 import json
 import tomllib
-from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +26,6 @@ from imagekit.manifest.read import read_manifest
 from imagekit.runs.checkpoint import load_checkpoint, save_checkpoint
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.status import read_status, write_status
-from imagekit.training.assemble import train_stats
 from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import evaluate
 from imagekit.training.predictions import predictions_table
@@ -77,6 +75,7 @@ def test_the_log_has_versions_settings_every_epoch_and_the_end(trained):
 
     assert "imagekit 0." in lines[0]
     assert lines[2].endswith("seed 0")
+    assert lines[3].endswith(" validating on valid, mean and std from manifest")
     assert [line.split()[2] for line in lines if " epoch " in line and "train_loss" in line] == ["1*/3", "2*/3", "3*/3"]
     assert lines[-1].endswith(" done")
 
@@ -151,10 +150,11 @@ def test_a_checkpoint_holds_all_that_using_it_elsewhere_needs(trained):
     state = load_checkpoint(RunLayout(trained[1].run).best)
 
     assert set(state) == {
-        "format_version", "model", "model_name", "model_args", "vocab", "class_names", "mean", "std", "size", "crop",
-        "optimizer", "epochs_done", "n_iter", "row", "config", "rows_sha256", "versions", "threads",
+        "format_version", "model", "model_name", "model_args", "vocab", "class_names", "mean", "std", "stats", "size",
+        "crop", "optimizer", "epochs_done", "n_iter", "row", "config", "rows_sha256", "versions", "threads",
     }  # fmt: skip
     assert (state["size"], state["crop"], state["vocab"]) == (16, 1.0, ["cat", "dog"])
+    assert state["stats"] == {"n_images": 48, "n_pixels": 48 * 40 * 32, "source": "manifest"}
     assert all(isinstance(value, torch.Tensor) for value in state["model"].values())
 
 
@@ -311,19 +311,6 @@ def test_evaluate_on_a_folder_that_is_no_run_says_so(trained, tmp_path):
     assert str(caught.value) == (
         f"the folder is not a run of imagekit train\n  where: {tmp_path}\n"
         "  fix: give the folder that train wrote with -o"
-    )
-
-
-def test_a_manifest_without_statistics_cannot_be_trained_on(manifest_path):
-    manifest = read_manifest(manifest_path)
-    bare = replace(manifest, metadata=replace(manifest.metadata, stats=None))
-
-    with pytest.raises(ManifestError) as caught:
-        train_stats(bare)
-
-    assert str(caught.value) == (
-        f"the manifest has no channel statistics\n  where: {manifest_path}\n"
-        "  fix: build it again with imagekit manifest"
     )
 
 
