@@ -48,7 +48,7 @@ from imagekit.manifest.summary import ManifestReport
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.columns import Coded, recode
 from imagekit.rules.grouping import find_groups
-from imagekit.rules.outcomes import BadFile, count_outcomes
+from imagekit.rules.outcomes import BadFile, count_outcomes, group_by_reason
 from imagekit.rules.paths import PathParts
 from imagekit.rules.splitters import check_filled, is_valid
 
@@ -132,7 +132,7 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     table = base_table(named, rows, facts, splitting, labels, kept)
     split = table["split"].cast(pa.string()).combine_chunks()
     is_train = np.asarray(pc.equal(split, "train")) if len(rows) else np.zeros(0, np.bool_)
-    _check_splits(table, given)
+    _check_splits(table, given, [*_bad_images(given, facts), *(bad for _, bad in splitting.left_out)])
     processors = categories(named, options, given.old, labels, is_train)
     table = with_targets(table, labels, processors, where=str(given.source.root))
     table, more = _more_columns(given, table, rows, is_train, processors)
@@ -213,21 +213,21 @@ def _group_keys(given: Ingredients, rows: Ints) -> Coded | None:
     return recode(np.asarray(coded.indices.fill_null(-1)).astype(np.int32), tuple(coded.dictionary.to_pylist()))
 
 
-def _check_splits(table: pa.Table, given: Ingredients) -> None:
-    """Train and a valid have rows, and test where it was asked for."""
+def _check_splits(table: pa.Table, given: Ingredients, bad: Sequence[BadFile]) -> None:
+    """Train and a valid have rows, and test where it was asked for. bad: images that cannot be used, to be told."""
     counts: dict[str, int] = {}
     for split, n in count_splits(table).items():
         base = "valid" if is_valid(split) else split
         counts[base] = counts.get(base, 0) + n
     rule = given.options.split_rule
-    if rule.kind in ("hash", "random", "stratified"):
+    if counts and rule.kind in ("hash", "random", "stratified"):
         check_filled(counts, valid=rule.valid, test=rule.test, where=f"--split {rule.kind}")
     for needed in ("train", "valid"):
         if not counts.get(needed):
             raise SplitError(
-                f"no usable image is left in {needed}",
+                "; ".join([f"no usable image is left in {needed}", *group_by_reason(bad, listed_in="the folder")]),
                 where=str(given.source.root),
-                fix="see the quarantine list for why; mend the files or choose another --split",
+                fix="mend the files or choose another --split",
             )
 
 

@@ -285,8 +285,8 @@ def test_a_valid_split_of_broken_images_only_is_told(tmp_path: Path) -> None:
     text = refused(lambda: build(root), SplitError)
 
     assert text == (
-        f"no usable image is left in valid\n  where: {root}\n"
-        "  fix: see the quarantine list for why; mend the files or choose another --split"
+        f"no usable image is left in valid; 1 file unidentified: val/ant/0.png\n  where: {root}\n"
+        "  fix: mend the files or choose another --split"
     )
 
 

@@ -314,6 +314,15 @@ def test_a_split_that_would_be_empty_says_what_was_found(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize("split", ["random:0.3", "stratified:0.3", "hash:0.3"])
+def test_a_folder_of_broken_images_only_says_why(tmp_path: Path, split: str) -> None:
+    root = plant(tmp_path / "root", {"ant/0.png": b"x", "bee/1.png": b"x"})
+
+    text = refused(lambda: build(root, split=split), SplitError)
+
+    assert text.startswith("no usable image is left in train; 2 files unidentified: ant/0.png, bee/1.png\n")
+
+
 def test_a_class_that_no_draw_left_in_train_is_told(tmp_path: Path) -> None:
     root = plant(tmp_path / "root", pictures(8) | {"cow/0.png": photo(99)})
 

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from manifest.albums import album, plant, png
+from manifest.albums import album, photo, plant, png
 
-from imagekit.manifest.build import build_manifest
+from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.manifest.inspect import inspect_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.manifest.schema import COLUMNS
@@ -43,6 +44,36 @@ def test_the_same_images_give_the_rows_of_version_1(tmp_path: Path) -> None:
     assert built.metadata.rows_sha256 == golden.metadata.rows_sha256 == ROWS_SHA256
     assert built.table.equals(golden.table)
     assert built.metadata == golden.metadata
+
+
+def test_the_bytes_of_a_manifest_are_those_of_the_golden_one_where_the_same_pyarrow_writes_it(tmp_path: Path) -> None:
+    root = golden_root(tmp_path / "root")
+    build_manifest(root, output=root / GOLDEN.name, n_workers=1)
+
+    is_same_writer = pq.read_metadata(GOLDEN).created_by == pq.read_metadata(root / GOLDEN.name).created_by
+    same_bytes = (root / GOLDEN.name).read_bytes() == GOLDEN.read_bytes()
+    assert same_bytes or not is_same_writer
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("hash:0.3", "---vv-vv-vvv-v--"),
+        ("random:0.3", "---vv-v---vv----"),
+        ("stratified:0.25,0.25", "---vv-tt-tvv-t--"),
+        ("kfold:3", "0201101202112200"),
+    ],
+)
+def test_the_drawn_splits_of_fixed_files_never_change(tmp_path: Path, split: str, expected: str) -> None:
+    names = [f"{label}/{i}.png" for label in ("ant", "bee") for i in range(8)]
+    root = plant(tmp_path / "root", {name: photo(seed) for seed, name in enumerate(names)})
+    options = ManifestOptions(split=split, seed=42, check="header")
+
+    table = read_manifest(build_manifest(root, options=options).output).table
+
+    drawn = table["fold" if split.startswith("kfold") else "split"].to_pylist()
+    assert "".join(str(one)[0] if one != "train" else "-" for one in drawn) == expected
 
 
 @pytest.mark.parametrize("path", [GOLDEN, EARLY])
