@@ -9,7 +9,7 @@ import click
 from imagekit.cli.frame import Outcome, imagekit_command
 
 
-@imagekit_command("diff", examples=["imagekit diff photos-before.parquet photos.parquet"])
+@imagekit_command("diff", examples=["imagekit diff photos.parquet new.parquet"])
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--exit-code", "code", is_flag=True, flag_value=3, default=0, help="Exit with 3 where they differ.")
