@@ -1,8 +1,10 @@
 # imagekit. `make` lists the targets; all of them work in a fresh checkout and set up what they need.
-# PYTHON: the interpreter of the virtual environment (3.11 or later). ARGS: passed on to pytest. TREE: a folder to list.
+# PYTHON: the interpreter of the virtual environment (3.11 or later). ARGS: passed on to pytest. JOBS: processes that run
+# tests side by side. TREE: a folder to list.
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= auto
 TREE ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,8 +38,9 @@ fix: setup ## Repair what the style checks can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup ## Run the tests; ARGS="-k crop" picks some
-	$(BIN)/python -m pytest $(ARGS)
+# the tests of a file stay together: they share what a fixture built
+test: setup ## Run the tests; ARGS="-k crop" picks some, JOBS=0 runs them one after another
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 $(INTEROP_STAMP): $(STAMP)
 	$(BIN)/python $(PIP) install -c constraints.txt --group interop
