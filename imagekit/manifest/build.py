@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from imagekit.engine.facts import FactTable
 from imagekit.environment import count_cores
-from imagekit.errors import ManifestError, OutputError
+from imagekit.errors import ManifestError, OutputError, SplitError, did_you_mean
 from imagekit.files.atomic import heal_file
 from imagekit.files.hashes import sha256_file
 from imagekit.files.lock import output_lock
@@ -82,7 +82,7 @@ def build_manifest(
         progress=progress,
     )
     with output_lock(path):
-        _check_output(path, settled, like=ingredients.likeness(), recipe=known, overwrite=overwrite)
+        _check_output(ingredients, overwrite=overwrite)
         for leftover in (path, quarantine_path(path), state_path(path)):
             heal_file(leftover)
         report = _Update(ingredients=ingredients, looking=looking).run(max_bad)
@@ -100,6 +100,13 @@ def _gather(root: Path, path: Path, asked: ManifestOptions, recipe: Recipe | Non
     joined = None
     if options.columns is not None:
         joined = join_columns(options.columns, named.names.shown, root=root, taken=options.own_columns())
+    group = options.group_rule.column
+    if joined is not None and group is not None and group not in joined.table.column_names:
+        raise SplitError(
+            f"--group column:{group} names a column that is not joined",
+            where=f"--columns {options.columns}",
+            fix=did_you_mean(group, joined.table.column_names),
+        )
     names = [*options.own_columns(), *(joined.table.column_names if joined else [])]
     check_process(options.process, names, where=str(root))
     return Ingredients(source=source, path=path, options=options, recipe=recipe, named=named, joined=joined, old=old)
@@ -163,9 +170,11 @@ class _Update:
         write_state(path, self.ingredients.named.names.raw, facts, check=self.looking.check, notes=notes or {})
 
     def _identity(self) -> str | None:
-        """A digest of everything that the outcome depends on but the content of the files; None for functions."""
+        """A digest of everything that the outcome depends on but the content of the files; None where code of the
+        user's is part of it: nobody can tell whether that is what it was.
+        """
         given = self.ingredients
-        if callable(given.options.label) or callable(given.options.split):
+        if given.options.has_own_code:
             return None
         digest = hashlib.sha256()
         for column in (given.named.names.raw, given.source.others, given.source.kinds.cast(pa.large_binary())):
@@ -186,10 +195,9 @@ class _Update:
         return digest.hexdigest()
 
 
-def _check_output(
-    path: Path, options: ManifestOptions, *, like: str | None, recipe: Recipe | None, overwrite: bool
-) -> None:
-    """An existing file must be a manifest of the same options and recipe, or --overwrite be given; else exit 2."""
+def _check_output(given: Ingredients, *, overwrite: bool) -> None:
+    """An existing file must be a manifest of the same folder, options and recipe, or --overwrite be given."""
+    path = given.path
     if not path.exists():
         return
     try:
@@ -200,23 +208,29 @@ def _check_output(
             where=str(path),
             fix="give another -o, or move that file away yourself",
         ) from error
-    if overwrite:
-        return
-    fix = "give another -o, or --overwrite to build it anew"
-    was, now = _asked_of(metadata), options.spelled() | ({"like": like} if like else {})
+    differs = None if overwrite else _how_it_differs(given, metadata)
+    if differs is not None:
+        fix = "give another -o, or --overwrite to build it anew"
+        raise OutputError(f"the output was built with {differs}", where=str(path), fix=fix)
+
+
+def _how_it_differs(given: Ingredients, metadata: Metadata) -> str | None:
+    """What the output was built with and what is asked for, where these differ."""
+    like = given.likeness()
+    was, now = _asked_of(metadata), given.options.spelled() | ({"like": like} if like else {})
     if like == "itself" and "like" not in was:
         was["like"] = like  # the first time that a manifest is kept like itself
     apart = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
     if apart:
         then, today = (", ".join(_option(key, side.get(key)) for key in apart) for side in (was, now))
-        raise OutputError(f"the output was built with {then}; asked for is {today}", where=str(path), fix=fix)
-    if metadata.recipe != recipe_facts(recipe):
-        was_recipe, now_recipe = (
-            f"recipe {facts['name']}" if facts else "no recipe" for facts in (metadata.recipe, recipe_facts(recipe))
-        )
-        same = was_recipe == now_recipe
-        words = f"another text of {was_recipe}" if same else f"{was_recipe}, not with {now_recipe}"
-        raise OutputError(f"the output was built with {words}", where=str(path), fix=fix)
+        return f"{then}; asked for is {today}"
+    recipes = (metadata.recipe, recipe_facts(given.recipe))
+    if recipes[0] != recipes[1]:
+        then, today = (f"recipe {facts['name']}" if facts else "no recipe" for facts in recipes)
+        return f"another text of {then}" if then == today else f"{then}, not with {today}"
+    if metadata.root != given.root_name():
+        return f"the images of {metadata.root}, not with those of {given.root_name()}"
+    return None
 
 
 def _asked_of(metadata: Metadata) -> dict[str, Any]:

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from imagekit.errors import LabelError, SplitError
+from imagekit.errors import LabelError, ManifestError, SplitError
+from imagekit.manifest.like import OldRows
 from imagekit.manifest.naming import Named
 from imagekit.manifest.options import ManifestOptions
 from imagekit.manifest.processors import CategoryProcessor
 from imagekit.manifest.read import Manifest
-from imagekit.manifest.rows import as_dictionary, take_coded
+from imagekit.manifest.rows import as_dictionary, take_coded, unlabel
+from imagekit.manifest.schema import REBUILD
 from imagekit.recipes.recipe import Recipe
 from imagekit.rules.columns import Coded
 
@@ -27,6 +30,9 @@ def check_labels(named: Named, options: ManifestOptions, old: Manifest | None, *
     """
     rows = named.selected()
     labels = [take_coded(coded, rows) for coded in named.labels]
+    if old is not None and named.splits is None:  # what was without labels stays so, whatever its folder is called
+        is_unsup = OldRows.find(old, named.names.shown.take(pa.array(rows))).is_unsup()
+        labels = [unlabel(coded, is_unsup) for coded in labels]
     is_train = np.zeros(len(rows), np.bool_)
     if named.splits and "train" in named.splits.values:
         is_train = named.splits.codes[rows] == named.splits.values.index("train")
@@ -52,8 +58,12 @@ def categories(
             where=f"--like {old.path}",
             fix="give the --label that the older one was built with",
         )
-    entries = [entry for entry in old.metadata.processors if entry["name"] == CategoryProcessor.name]
-    return [CategoryProcessor.from_state(entry["state"]) for entry in entries[: len(labels)]]
+    columns = named.label_columns or ("label",)
+    entries = {entry["column"]: entry for entry in old.metadata.processors if entry["name"] == CategoryProcessor.name}
+    missing = [column for column in columns if column not in entries]
+    if missing:
+        raise ManifestError(f"nothing says how {missing[0]} was encoded", where=str(old.path), fix=REBUILD)
+    return [CategoryProcessor.from_state(entries[column]["state"]) for column in columns]
 
 
 def categories_told(named: Named, processors: Sequence[CategoryProcessor]) -> list[dict[str, Any]]:

@@ -122,6 +122,7 @@ def check_rows(table: pa.Table, metadata: Metadata, path: Path) -> None:
     """Raise ManifestError for rows that cannot be: names out of order or out of the root, unknown splits or labels."""
     _check_names(table, path)
     _check_splits(table, path)
+    _check_unsup(table, path)
     if not metadata.label_columns:
         _check_targets(table, metadata, path)
 
@@ -156,6 +157,13 @@ def _check_splits(table: pa.Table, path: Path) -> None:
                 where=str(path),
                 fix=REBUILD,
             )
+
+
+def _check_unsup(table: pa.Table, path: Path) -> None:
+    labels = table["labels"] if "labels" in table.column_names else table["label"]
+    is_unsup = pc.equal(table["split"].cast(pa.string()), "unsup")
+    if pc.any(pc.and_(is_unsup, labels.is_valid())).as_py():
+        raise ManifestError("a row of unsup has a label", where=str(path), fix=REBUILD)
 
 
 def _check_targets(table: pa.Table, metadata: Metadata, path: Path) -> None:

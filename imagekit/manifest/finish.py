@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagekit.engine.facts import FactTable
-from imagekit.errors import SplitError, did_you_mean
+from imagekit.errors import SplitError
 from imagekit.files.atomic import atomic_file
 from imagekit.files.jsonl import write_json_lines
 from imagekit.files.names import display_name
@@ -25,7 +26,7 @@ from imagekit.manifest.fit import channel_stats, image_sizes
 from imagekit.manifest.image import SUMS
 from imagekit.manifest.joined import Joined
 from imagekit.manifest.like import OldRows
-from imagekit.manifest.naming import Named
+from imagekit.manifest.naming import UNSUP, Named
 from imagekit.manifest.noise import noisy_labels
 from imagekit.manifest.options import ManifestOptions
 from imagekit.manifest.processing import run_processors
@@ -39,6 +40,7 @@ from imagekit.manifest.rows import (
     recipe_facts,
     take_coded,
     take_rows,
+    unlabel,
     with_targets,
 )
 from imagekit.manifest.schema import METADATA_KEY, ROW_GROUP_ROWS, ChannelStats, Metadata
@@ -85,7 +87,7 @@ class Ingredients:
         """The `options` of the metadata: what was asked for beside the rules, and the digests of all tables read."""
         tables = dict(self.named.checksums)
         if self.joined is not None and self.options.columns is not None:
-            tables[self.options.columns.name] = self.joined.sha256
+            tables[f"columns:{self.options.columns.name}"] = self.joined.sha256  # another table may have that name
         like = self.likeness()
         return self.options.more() | ({"tables": tables} if tables else {}) | ({"like": like} if like else {})
 
@@ -125,10 +127,11 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     named, options = given.named, given.options
     rows = np.flatnonzero(facts.is_good)
     old = OldRows.find(given.old, take_rows(named.names.shown, rows)) if given.old else None
-    splitting = split_images(_images(given, rows, facts), options, old=old)
+    splitting = split_images(_images(given, rows, facts, old), options, old=old)
     kept = splitting.kept()
     rows = rows[kept]
-    labels = [take_coded(coded, rows) for coded in named.labels]
+    is_unsup = splitting.is_split(UNSUP)[kept]
+    labels = [unlabel(take_coded(coded, rows), is_unsup) for coded in named.labels]
     table = base_table(named, rows, facts, splitting, labels, kept)
     split = table["split"].cast(pa.string()).combine_chunks()
     is_train = np.asarray(pc.equal(split, "train")) if len(rows) else np.zeros(0, np.bool_)
@@ -139,7 +142,7 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     stats, folds = _statistics(
         given, facts, rows, is_train, splitting.folds if splitting.folds is None else splitting.folds[kept]
     )
-    report = _report(given, facts, splitting, table, labels, processors)
+    report = _report(given, facts, splitting, table, labels, processors, old)
     metadata = Metadata(
         root=given.root_name(),
         **vocab_told(named, given.recipe, given.old, processors),
@@ -178,11 +181,12 @@ def planned(given: Ingredients) -> ManifestReport:
     )
 
 
-def _images(given: Ingredients, rows: Ints, facts: FactTable) -> Images:
+def _images(given: Ingredients, rows: Ints, facts: FactTable, old: OldRows | None) -> Images:
     named = given.named
+    labels = take_coded(named.labels[0], rows)
     return Images(
         names=take_rows(named.names.shown, rows),
-        labels=take_coded(named.labels[0], rows),
+        labels=labels if old is None else unlabel(labels, old.is_unsup()),
         splits=take_coded(named.splits, rows) if named.splits else None,
         sha256=facts.to_arrow("sha256", rows),
         dhash=facts.to_arrow("dhash", rows),
@@ -199,14 +203,7 @@ def _group_keys(given: Ingredients, rows: Ints) -> Coded | None:
         shown = [None if key is None else display_name(key.encode("utf-8", "surrogateescape")) for key in found]
         texts = pa.array(shown, pa.string())
     elif rule.column is not None and given.joined is not None:
-        table = given.joined.table
-        if rule.column not in table.column_names:
-            raise SplitError(
-                f"--group column:{rule.column} names a column that is not joined",
-                where=f"--columns {given.options.columns}",
-                fix=did_you_mean(rule.column, table.column_names),
-            )
-        texts = table[rule.column].combine_chunks().take(pa.array(rows)).cast(pa.string())
+        texts = given.joined.table[rule.column].combine_chunks().take(pa.array(rows)).cast(pa.string())
     else:
         return None
     coded = texts.dictionary_encode()
@@ -214,21 +211,23 @@ def _group_keys(given: Ingredients, rows: Ints) -> Coded | None:
 
 
 def _check_splits(table: pa.Table, given: Ingredients, bad: Sequence[BadFile]) -> None:
-    """Train and a valid have rows, and test where it was asked for. bad: images that cannot be used, to be told."""
-    counts: dict[str, int] = {}
-    for split, n in count_splits(table).items():
-        base = "valid" if is_valid(split) else split
-        counts[base] = counts.get(base, 0) + n
+    """Train and a valid have rows, and so has every split that was asked for. bad: images that cannot be used."""
+    exact = count_splits(table)
+    bases: Counter[str] = Counter()
+    for split, n in exact.items():
+        bases["valid" if is_valid(split) else split] += n
     rule = given.options.split_rule
-    if counts and rule.kind in ("hash", "random", "stratified"):
-        check_filled(counts, valid=rule.valid, test=rule.test, where=f"--split {rule.kind}")
-    for needed in ("train", "valid"):
-        if not counts.get(needed):
-            raise SplitError(
-                "; ".join([f"no usable image is left in {needed}", *group_by_reason(bad, listed_in="the folder")]),
-                where=str(given.source.root),
-                fix="mend the files or choose another --split",
-            )
+    if bases and rule.kind in ("hash", "random", "stratified"):
+        check_filled(bases, valid=rule.valid, test=rule.test, where=f"--split {rule.kind}")
+    asked = given.named.splits.values if given.named.splits else ()
+    empty = [split for split in ("train", "valid") if not bases[split]]
+    empty += [split for split in asked if split not in exact and split not in ("train", "valid", "unsup")]
+    if empty:
+        raise SplitError(
+            "; ".join([f"no usable image is left in {empty[0]}", *group_by_reason(bad, listed_in="the folder")]),
+            where=str(given.source.root),
+            fix="mend the files or choose another --split",
+        )
 
 
 def _more_columns(
@@ -257,7 +256,7 @@ def _statistics(
 ) -> tuple[ChannelStats | None, tuple[ChannelStats, ...]]:
     """Of train, and of the rows outside each fold; with an older manifest its own, for they are fitted state."""
     if given.old is not None and given.old.metadata.stats is not None:
-        return given.old.metadata.stats, given.old.metadata.fold_stats
+        return given.old.metadata.stats, given.old.metadata.fold_stats if folds is not None else ()
     if given.options.check != "decode":
         return None, ()
     n_pixels = facts.numbers("width")[rows].astype(np.int64) * facts.numbers("height")[rows]
@@ -310,10 +309,12 @@ def _report(
     table: pa.Table,
     labels: Sequence[Coded],
     processors: Sequence[CategoryProcessor],
+    old: OldRows | None,
 ) -> ManifestReport:
     bad_images = [*_bad_images(given, facts), *(bad for _, bad in splitting.left_out)]
     bad_files = [*bad_images, *given.named.problems, *given.source.bad_files()]
     by_class = {} if given.named.label_columns else count_by_class(table, labels[0])
+    remarks = Remarks(given=given, table=table, n_unlike=splitting.n_unlike, labels=labels, by_class=by_class, old=old)
     rule = given.options.split_rule
     asked = {"valid": rule.valid, "test": rule.test} if rule.kind in ("hash", "random", "stratified") else {}
     return ManifestReport(
@@ -328,7 +329,5 @@ def _report(
         n_classes=max((len(processor.vocab or ()) for processor in processors), default=0),
         asked={split: share for split, share in asked.items() if share},
         per_class=by_class,
-        remarks=Remarks(
-            given=given, table=table, n_unlike=splitting.n_unlike, labels=labels, by_class=by_class
-        ).lines(),
+        remarks=remarks.lines(),
     )

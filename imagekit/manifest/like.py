@@ -48,6 +48,24 @@ class OldRows:
         """uint64[m]."""
         return _whole(self.manifest.table["dhash"]).view(pa.uint64()).take(pa.array(self.gone))
 
+    def names_of_gone(self, n: int) -> list[str]:
+        """The first n names of rows without an image."""
+        names: list[str] = _whole(self.manifest.table["file_name"]).take(pa.array(self.gone[:n])).to_pylist()
+        return names
+
+    def groups_of(self, rows: Ints) -> pa.Array:
+        """The names of the groups of old rows, null for -1; string[len(rows)]."""
+        return _whole(self.manifest.table["group"]).take(pa.array(rows, mask=rows < 0))
+
+    def is_unsup(self) -> Mask:
+        """Which of the n images are without labels in the older manifest, and stay so. bool[n]."""
+        is_in = pc.equal(_whole(self.manifest.table["split"].cast(pa.string())), "unsup")
+        found = np.asarray(is_in)
+        unlabelled: Mask = (
+            (self.at >= 0) & found[np.maximum(self.at, 0)] if len(found) else np.zeros(len(self.at), bool)
+        )
+        return unlabelled
+
     def is_changed(self, sha256: pa.Array) -> Mask:
         """Which of the n images have other bytes than their old row; unknown bytes count as the same. bool[n]."""
         then = _whole(self.manifest.table["sha256"]).take(pa.array(self.at, mask=self.at < 0))

@@ -57,8 +57,8 @@ class Looking:
         if self.check == "none":
             self._measure(names, rows, facts)
             return facts, 0
-        if known is not None:
-            known.load(facts, rows)
+        if known is not None and not known.load(facts, rows):
+            facts = FactTable(len(names), LAYOUT)
         left = rows[~facts.is_done[rows]]
         if len(left):
             try:

@@ -10,7 +10,7 @@ from typing import Any
 from imagekit.errors import UsageError, did_you_mean
 from imagekit.manifest.image import CHECKS
 from imagekit.manifest.noise import noise_columns
-from imagekit.manifest.processing import parse_process
+from imagekit.manifest.processing import WORDS, parse_process
 from imagekit.manifest.schema import COLUMNS, Metadata
 from imagekit.rules.grouping import GroupRule, parse_group_rule
 from imagekit.rules.split_rules import SplitRule, parse_split_rule
@@ -65,7 +65,16 @@ class ManifestOptions:
         split = self.split or (old.split_rule if old else "folders")
         group = self.group or (old.group_rule if old else None)
         seed = self.seed if self.seed is not None else (old.seed if old else 0)
-        return replace(self, label=_spelled(label), split=_spelled(split), group=group, seed=seed)
+        other_below = int(old.options.get("other_below", 0)) if old else self.other_below
+        if self.other_below not in (0, other_below):
+            raise UsageError(
+                f"--other-below {self.other_below} would fit the classes anew, and --like keeps the older ones",
+                where="--other-below",
+                fix="leave it out, or leave --like out",
+            )
+        return replace(
+            self, label=_spelled(label), split=_spelled(split), group=group, seed=seed, other_below=other_below
+        )
 
     @property
     def seed_number(self) -> int:
@@ -87,7 +96,7 @@ class ManifestOptions:
     @property
     def leak_rule(self) -> str:
         """What becomes of leaks: as asked, else the default of the split."""
-        return self.leaks or ("drop" if self.split_rule.kind == "hash" else "keep")
+        return self.leaks or self.split_rule.default_leaks
 
     def check_rules(self) -> None:
         """Raise SplitError or LabelError, before any file is looked for, where a rule cannot be read."""
@@ -100,12 +109,24 @@ class ManifestOptions:
                 where="--group",
                 fix="give the table, too: --columns meta.csv",
             )
-        if self.like is not None and rule.is_given and self.leaks == "move":
+        if self.noise and rule.kind == "kfold":
+            raise UsageError(
+                "noise is of train labels, and under kfold every image is valid once",
+                where="--noise",
+                fix="leave --noise out, or give another --split",
+            )
+        if self.like is not None and self.leaks == "move":
             raise UsageError(
                 "--leaks move would move rows that --like keeps where they are",
                 where="--leaks",
                 fix="give --leaks drop or keep",
             )
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether a function or a Processor of the user's is part of it."""
+        is_own = any(rule.word not in WORDS for rule in parse_process(self.process))
+        return callable(self.label) or callable(self.split) or is_own
 
     def own_columns(self) -> list[str]:
         """Names that a joined column cannot have."""

@@ -100,6 +100,7 @@ class CategoryProcessor:
             label = min(rare - {OTHER} or rare, key=lambda label: (-counts[label], label))
             raise LabelError(
                 f"with other_below {self.other_below} no class but {OTHER} is left",
+                where="--other-below",
                 fix=f"give at most {counts[label]:,}: the most frequent label, {label}, has as many train rows",
             )
         self._set(tuple(sorted(names)))

@@ -80,6 +80,8 @@ class Manifest:
 def _open(path: Path, *, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
     if not path.exists():
         raise SourceError("the manifest is not there", where=str(path), fix="build it with imagekit manifest ROOT")
+    if not path.is_file():  # opening a pipe would wait for somebody to write into it
+        raise ManifestError("the manifest is no regular file", where=str(path), fix="give the Parquet file itself")
     try:
         return pq.ParquetFile(
             path,

@@ -14,6 +14,7 @@ from imagekit.rules.splitters import is_valid
 
 if TYPE_CHECKING:
     from imagekit.manifest.finish import Ingredients
+    from imagekit.manifest.like import OldRows
 
 _SHOWN = 3
 _UNSEEN = {
@@ -31,6 +32,7 @@ class Remarks:
     n_unlike: int
     labels: Sequence[Coded]
     by_class: Mapping[str, Mapping[str, int]]
+    old: OldRows | None
 
     def lines(self) -> tuple[str, ...]:
         """All remarks that there are."""
@@ -42,6 +44,8 @@ class Remarks:
             *([plain] if self.n_unlike else []),
             *([f"{hidden:,} hidden files or folders were not looked into"] if hidden else []),
             *self._joined(),
+            *self._older(),
+            *self._fitted_on_one_fold(),
             *self._not_in_valid(),
             *self._two_labels(),
         ]
@@ -58,6 +62,31 @@ class Remarks:
             names = ", ".join(joined.unknown) + (", ..." if joined.n_unknown > len(joined.unknown) else "")
             lines.append(f"{columns.name} lists {joined.n_unknown:,} files that are not there: {names}")
         return lines
+
+    def _older(self) -> list[str]:
+        """What the older manifest has and this one has not."""
+        if self.old is None:
+            return []
+        lines, options = [], self.given.options
+        names = self.old.names_of_gone(_SHOWN)
+        if names:
+            listed = ", ".join(names) + (", ..." if len(self.old.gone) > len(names) else "")
+            again = "" if self.given.likeness() != "itself" else "; should they come back, they are new"
+            lines.append(
+                f"{len(self.old.gone):,} rows of the older manifest have no usable image today: {listed}{again}"
+            )
+        asked = self.old.manifest.metadata.options
+        for key, now in (("columns", options.columns), ("process", options.process), ("noise", options.noise)):
+            if asked.get(key) and not now:
+                lines.append(
+                    f"the older manifest was built with --{key}, this one is not: give it again to have its columns"
+                )
+        return lines
+
+    def _fitted_on_one_fold(self) -> list[str]:
+        options = self.given.options
+        is_so = options.process and options.split_rule.kind == "kfold"
+        return ["what --process fits is fitted on the rows outside fold 0 alone"] if is_so else []
 
     def _not_in_valid(self) -> list[str]:
         without = [label for label, counts in self.by_class.items() if not any(map(is_valid, counts))]

@@ -73,7 +73,9 @@ def check_groups(manifest: Manifest) -> tuple[list[Fault], list[str]]:
         rule = split_rule_of(metadata)
     except SplitError:  # told by check_rows
         rule = SplitRule(kind="none")
-    leaks = metadata.options.get("leaks", "keep" if rule.is_given else None)
+    # a draw tears no group apart, but where an older manifest had one that was torn
+    may_keep = rule.is_given or "like" in metadata.options
+    leaks = metadata.options.get("leaks", rule.default_leaks if may_keep else "drop")
     faults, notes = [], []
     torn = torn_groups(manifest.table)
     if torn.n_groups and leaks == "keep":
@@ -82,7 +84,10 @@ def check_groups(manifest: Manifest) -> tuple[list[Fault], list[str]]:
     elif torn.n_groups:
         faults.append(Fault("leak", "group", f"{torn.n_groups:,} in more than one split: {torn.line()}"))
     folds = torn_groups(manifest.table, "fold")
-    if folds.n_groups:
+    if folds.n_groups and leaks == "keep":
+        verb = "group stands" if folds.n_groups == 1 else "groups stand"
+        notes.append(f"{folds.n_groups:,} {verb} in more than one fold, kept when it was built: {folds.line()}")
+    elif folds.n_groups:
         faults.append(Fault("leak", "group", f"{folds.n_groups:,} in more than one fold: {folds.line()}"))
     return faults, notes
 

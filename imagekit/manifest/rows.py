@@ -30,6 +30,11 @@ def take_coded(coded: Coded, rows: Ints) -> Coded:
     return recode(coded.codes[rows], coded.values)
 
 
+def unlabel(coded: Coded, mask: Mask) -> Coded:
+    """Without the labels of the marked rows."""
+    return recode(np.where(mask, np.int32(-1), coded.codes), coded.values) if mask.any() else coded
+
+
 def take_rows(column: pa.Array, rows: Ints) -> pa.Array:
     """Some rows of a column, in order; the column itself where that is every one."""
     return column if len(rows) == len(column) else column.take(pa.array(rows))

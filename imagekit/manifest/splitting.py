@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagekit.errors import SplitError
+from imagekit.manifest.leaks import Leak, TornGroups, new_in_torn_groups
 from imagekit.manifest.like import OldRows
 from imagekit.manifest.options import ManifestOptions
 from imagekit.rules.assign import FREE, Draw, assign_folds, assign_splits, rank_names
@@ -22,27 +23,12 @@ from imagekit.rules.columns import Coded
 from imagekit.rules.given import splits_by_hash
 from imagekit.rules.grouping import Components, Likeness, content_codes, join_similar, span_of_like
 from imagekit.rules.outcomes import BadFile
-from imagekit.rules.split_rules import split_rank
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 _DRAWN = ("train", "valid", "test")  # the parts of assign_splits, in its order
-_SHOWN_MEMBERS = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Leak:
-    """One picture, or one group, that stands in more than one split: its rows as (split, file_name)."""
-
-    members: tuple[tuple[str, str], ...]
-
-    def line(self) -> str:
-        """The leak as text."""
-        shown = " = ".join(f"{name} ({split})" for split, name in self.members[:_SHOWN_MEMBERS])
-        n_more = len(self.members) - _SHOWN_MEMBERS
-        return f"{shown} and {n_more:,} more" if n_more > 0 else shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,6 +59,12 @@ class Splitting:
     left_out: list[tuple[int, BadFile]] = field(default_factory=list)
     n_unlike: int = 0
 
+    def is_split(self, split: str) -> Mask:
+        """Which images are in a split."""
+        code = self.words.index(split) if split in self.words else -2
+        is_in: Mask = self.codes == code
+        return is_in
+
     def kept(self) -> Mask:
         """Which images are not left out."""
         kept = np.ones(len(self.codes), np.bool_)
@@ -95,25 +87,35 @@ def split_images(images: Images, options: ManifestOptions, *, old: OldRows | Non
     kept = np.ones(len(codes), np.bool_)
     left_out: dict[int, str] = {}
     if old is None:
-        components, n_unlike = _components(images, likeness, kept)
+        components, n_unlike = _components(images, likeness, kept, None)
     else:
         old_codes, words = old.codes(words, as_folds=rule.kind == "kfold")
         follow = _Following(images=images, likeness=likeness, old=old, old_codes=old_codes, words=words)
         codes, components, n_unlike = follow.splits(codes, left_out, is_given=rule.is_given)
         kept = _without(left_out, len(codes))
+    is_old = None if old is None else (old.at >= 0) & ~old.is_changed(images.sha256)
+    if is_old is not None and rule.is_given and options.leak_rule == "drop":
+        # what is new and joins two old splits goes first: without it the old rows may not even belong together
+        for row in new_in_torn_groups(codes, components.labels[: len(codes)], is_old).tolist():
+            left_out[row] = "belongs to images of more than one split of the older manifest"
+        kept = _without(left_out, len(codes))
+        components, n_unlike = _components(images, likeness, kept, old)
     labels = components.labels[: len(codes)]
     codes, words = _draw(images, options, codes, words, labels, kept)
+    torn = TornGroups(names=images.names, words=words, labels=labels, is_old=is_old)
+    codes, leaks = torn.resolve(codes, kept, left_out, rule=options.leak_rule)
     folds = codes.astype(np.int8) if rule.kind == "kfold" else None
     if folds is not None:
         codes, words = np.where(codes == 0, np.int32(1), np.int32(0)), ["train", "valid"]
-    result = Splitting(
-        codes=codes, words=words, folds=folds, n_unlike=n_unlike, groups=_group_names(images, labels, kept)
+    return Splitting(
+        codes=codes,
+        words=words,
+        folds=folds,
+        leaks=leaks,
+        n_unlike=n_unlike,
+        groups=_group_names(images, labels, kept),
+        left_out=[(row, _left_out(images, row, why)) for row, why in sorted(left_out.items())],
     )
-    if folds is None:
-        is_old = None if old is None else (old.at >= 0) & ~old.is_changed(images.sha256)
-        _resolve_leaks(images, result, labels, kept, left_out, rule=options.leak_rule, is_old=is_old)
-    result.left_out = [(row, _left_out(images, row, why)) for row, why in sorted(left_out.items())]
-    return result
 
 
 def _without(left_out: dict[int, str], n: int) -> Mask:
@@ -137,11 +139,10 @@ def _given_codes(images: Images, options: ManifestOptions) -> tuple[list[str], C
         return list(_DRAWN), np.full(len(images.names), FREE, np.int32)
     keys = images.names
     if images.keys is not None:  # rows of one group share a key, so they share a split, whoever else comes
-        given = pa.array([*images.keys.values, None]).take(pa.array(images.keys.codes, mask=images.keys.codes < 0))
-        keys = pc.coalesce(given.cast(pa.string()), keys)
+        keys = pc.coalesce(as_texts(images.keys), keys)
     coded = splits_by_hash(keys, valid=rule.valid, test=rule.test, salt=str(options.seed_number))
     if options.group is not None and images.keys is None:  # --group similar: a group goes where its first name goes
-        components, _ = _components(images, _likeness(images, None), np.ones(len(keys), np.bool_))
+        components, _ = _components(images, _likeness(images, None), np.ones(len(keys), np.bool_), None)
         return list(coded.values), coded.codes[components.labels]
     return list(coded.values), coded.codes
 
@@ -155,7 +156,7 @@ def _likeness(images: Images, old: OldRows | None) -> Likeness:
     return Likeness(contents=content_codes(sha256), hashes=np.asarray(dhash.fill_null(0)), has_hash=has_hash)
 
 
-def _components(images: Images, likeness: Likeness, kept: Mask) -> tuple[Components, int]:
+def _components(images: Images, likeness: Likeness, kept: Mask, old: OldRows | None) -> tuple[Components, int]:
     """Which rows belong together; images that are not kept stand alone. And how many have a hash that tells nothing."""
     n_all = len(likeness.contents)
     is_in = np.concatenate([kept, np.ones(n_all - len(kept), np.bool_)])
@@ -165,7 +166,27 @@ def _components(images: Images, likeness: Likeness, kept: Mask) -> tuple[Compone
     if images.keys is not None:
         keyed = np.flatnonzero((images.keys.codes >= 0) & kept)
         components.join_equal(keyed, images.keys.codes[keyed])
+    if old is not None:
+        _join_gone(components, images, kept, old)
     return components, n_unlike
+
+
+def _join_gone(components: Components, images: Images, kept: Mask, old: OldRows) -> None:
+    """Join gone rows to today's by the name of their group: a patient stays in train when all his files are new."""
+    today = old.groups_of(old.at)
+    if images.keys is not None:
+        keys = as_texts(images.keys)
+        today = pc.coalesce(keys, today)
+    texts = pa.concat_arrays([today, old.groups_of(old.gone)]).dictionary_encode().indices
+    is_in = np.concatenate([kept, np.ones(len(old.gone), np.bool_)]) & np.asarray(texts.is_valid())
+    rows = np.flatnonzero(is_in)
+    components.join_equal(rows, np.asarray(texts.fill_null(-1))[rows])
+
+
+def as_texts(coded: Coded) -> pa.StringArray:
+    """The texts of codes, null for code -1."""
+    values = pa.array([*coded.values], pa.string())
+    return values.take(pa.array(coded.codes, mask=coded.codes < 0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -186,18 +207,18 @@ class _Following:
         old, n = self.old, len(codes)
         own = np.where(old.at >= 0, self.old_codes[np.maximum(old.at, 0)], np.int32(FREE))
         if is_given:  # the source decides about what is new
-            components, n_unlike = _components(self.images, self.likeness, np.ones(n, np.bool_))
+            components, n_unlike = _components(self.images, self.likeness, np.ones(n, np.bool_), old)
             return np.where(own != FREE, own, codes), components, n_unlike
         is_known = (own != FREE) & ~old.is_changed(self.images.sha256)
         told = np.concatenate([np.where(is_known, own, np.int32(FREE)), self.old_codes[old.gone]])
         # first what is like two splits itself: what is like one of them, and like such a bridge, need not go with it
         low, high = span_of_like(self.likeness, told)
         self._leave_out(low[:n], high[:n], own, ~is_known, left_out)
-        components, _ = _components(self.images, self.likeness, _without(left_out, n))
+        components, _ = _components(self.images, self.likeness, _without(left_out, n), old)
         low, high = self._span(components, told)
         self._leave_out(low, high, own, ~is_known, left_out)
         kept = _without(left_out, n)
-        components, n_unlike = _components(self.images, self.likeness, kept)
+        components, n_unlike = _components(self.images, self.likeness, kept, old)
         joined = np.where(kept & (high != FREE), high, codes)
         return np.where(own != FREE, own, joined).astype(np.int32), components, n_unlike
 
@@ -290,44 +311,3 @@ def _group_names(images: Images, labels: Ints, kept: Mask) -> pa.StringArray:
     texts = names[labels]
     texts[~kept] = None
     return pa.array(texts, pa.string()) if n else pa.array([], pa.string())
-
-
-def _resolve_leaks(
-    images: Images,
-    result: Splitting,
-    labels: Ints,
-    kept: Mask,
-    left_out: dict[int, str],
-    *,
-    rule: str,
-    is_old: Mask | None,
-) -> None:
-    """Find the groups that stand in several splits; keep them, or leave out or move what is not in the first split.
-
-    The first split is test, then valid, then train: what must not be seen in training is spared. is_old: bool[n], rows
-    of the older manifest, whose splits come first.
-    """
-    rows = np.flatnonzero(kept)
-    order = rows[np.argsort(labels[rows], kind="stable")]
-    starts = np.flatnonzero(np.concatenate([[True], labels[order][1:] != labels[order][:-1]])) if len(order) else order
-    if not len(starts):
-        return
-    codes = result.codes[order]
-    torn = np.flatnonzero(np.minimum.reduceat(codes, starts) != np.maximum.reduceat(codes, starts))
-    ends = np.append(starts[1:], len(order))
-    leaks = []
-    for at in torn.tolist():
-        group = order[starts[at] : ends[at]].tolist()
-        names = images.names.take(pa.array(group)).to_pylist()
-        splits = [result.words[int(result.codes[row])] for row in group]
-        leaks.append(Leak(members=tuple(zip(splits, names, strict=True))))
-        news = [is_old is not None and not is_old[row] for row in group]
-        first = min(range(len(group)), key=lambda i: (news[i], -split_rank(splits[i]), splits[i], names[i]))
-        for row, split in zip(group, splits, strict=True):
-            if rule == "keep" or split == splits[first]:
-                continue
-            if rule == "move" and split != "unsup":
-                result.codes[row] = result.codes[group[first]]
-            else:
-                left_out[row] = f"is like {names[first]} in {splits[first]}, and was to be in {split}"
-    result.leaks = tuple(sorted(leaks, key=lambda leak: leak.members[0][1]))

@@ -7,6 +7,7 @@ It stands outside every promise of same bytes, and may be deleted at any time.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +24,14 @@ import pyarrow.parquet as pq
 from imagekit.engine.facts import FactTable
 from imagekit.files.atomic import atomic_file
 from imagekit.files.stamps import ABSENT, SETTLED_NS, stat_all
+from imagekit.manifest.digest import rows_sha256
 from imagekit.manifest.image import LAYOUT
 
 SUFFIX = ".state"
-_NOTES = b"imagekit-state"
+_NOTES, _NOTES_SHA256 = b"imagekit-state", b"imagekit-state-sha256"
+_DIGESTS = "digests"
+# what reading damaged bytes raises; what was read is compared with its digest on top
+DAMAGE = (OSError, KeyError, ValueError, IndexError, UnicodeDecodeError, pa.ArrowException)
 _VERSION = 1
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -57,25 +62,35 @@ def programs(check: str) -> dict[str, Any]:
 class Known:
     """What a state knows of n names of today. is_unchanged: bool[n], files that are as they were when they were read.
 
-    at: int64[n], the row of the state that each name has, -1 for none.
+    at: int64[n], the row of the state that each name has, -1 for none. digests: of each column of the state.
     """
 
     path: Path
     is_unchanged: Mask
     at: npt.NDArray[np.int64]
+    digests: Mapping[str, str]
 
     def covers(self, rows: npt.NDArray[np.int64]) -> bool:
         """Whether nothing of these rows has to be read."""
         return bool(self.is_unchanged[rows].all())
 
-    def load(self, facts: FactTable, rows: npt.NDArray[np.int64]) -> None:
-        """Put what is known of those of `rows` that are unchanged into `facts`."""
+    def load(self, facts: FactTable, rows: npt.NDArray[np.int64]) -> bool:
+        """Put what is known of those of `rows` that are unchanged into `facts`; False where the state is damaged.
+
+        Then `facts` holds part of it, and is of no use.
+        """
         rows = rows[self.is_unchanged[rows]]
         if not len(rows):
-            return
-        for name in SCHEMA.names[1:]:
-            column = pq.read_table(self.path, columns=[name])[name]
-            facts.put_columns(rows, name, _whole(column.take(pa.array(self.at[rows]))))
+            return True
+        try:
+            for name in SCHEMA.names[1:]:
+                table = pq.read_table(self.path, columns=[name])
+                if rows_sha256(table) != self.digests.get(name):
+                    return False
+                facts.put_columns(rows, name, _whole(table[name].take(pa.array(self.at[rows]))))
+        except DAMAGE:
+            return False  # a cache: without it everything is looked at again
+        return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,7 +112,12 @@ class State:
         stamps = np.where(at >= 0, then[np.maximum(at, 0)], ABSENT) if len(then) else np.zeros(len(names), np.uint64)
         # a file that was young when the state was saved may have changed again unseen
         settled = self.saved_ns - mtimes > SETTLED_NS
-        return Known(path=self.path, is_unchanged=(stamps != ABSENT) & (stamps == numbers) & settled, at=at)
+        return Known(
+            path=self.path,
+            is_unchanged=(stamps != ABSENT) & (stamps == numbers) & settled,
+            at=at,
+            digests=self.notes[_DIGESTS],
+        )
 
 
 def read_state(path: Path, *, check: str) -> State | None:
@@ -105,12 +125,14 @@ def read_state(path: Path, *, check: str) -> State | None:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            notes = json.loads((schema.metadata or {})[_NOTES])
-        if not schema.equals(SCHEMA) or not isinstance(notes, dict):
+            text = (schema.metadata or {})[_NOTES]
+        if not schema.equals(SCHEMA) or hashlib.sha256(text).hexdigest() != schema.metadata[_NOTES_SHA256].decode():
             return None
-        saved_ns = path.stat().st_mtime_ns
+        notes, saved_ns = json.loads(text), path.stat().st_mtime_ns
         known = pq.read_table(path, columns=["name", "stamp"])
-    except (OSError, KeyError, ValueError, pa.ArrowException):
+        if any(rows_sha256(known.select([name])) != notes[_DIGESTS][name] for name in known.column_names):
+            return None
+    except DAMAGE:
         return None  # a cache: without it everything is looked at again
     fits = all(notes.get(key) == value for key, value in programs(check).items())
     return State(path=path, notes=notes, saved_ns=saved_ns, known=known) if fits else None
@@ -123,8 +145,11 @@ def write_state(
     rows = np.flatnonzero(facts.is_done)
     columns = [names.take(pa.array(rows)) if len(rows) < len(names) else names]
     columns += [facts.to_arrow(name, rows).cast(SCHEMA.field(name).type) for name in SCHEMA.names[1:]]
-    text = json.dumps({**programs(check), **notes}, sort_keys=True).encode()
-    table = pa.Table.from_arrays(columns, schema=SCHEMA).replace_schema_metadata({_NOTES: text})
+    table = pa.Table.from_arrays(columns, schema=SCHEMA)
+    digests = {name: rows_sha256(table.select([name])) for name in table.column_names}
+    text = json.dumps({**programs(check), **notes, _DIGESTS: digests}, sort_keys=True).encode()
+    seal = hashlib.sha256(text).hexdigest().encode()
+    table = table.replace_schema_metadata({_NOTES: text, _NOTES_SHA256: seal})
     with atomic_file(path) as aside:
         pq.write_table(table, aside, compression="zstd", compression_level=1)
 

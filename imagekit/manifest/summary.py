@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imagekit.manifest.splitting import Leak
+from imagekit.manifest.leaks import Leak
 from imagekit.rules.outcomes import BadFile, Outcomes, group_by_reason
 from imagekit.rules.splitters import is_valid
 
-SHOWN_LEAKS = 5
+SHOWN_LEAKS = 20
 SHOWN_CLASSES = 10
 _BECAME = {
     "keep": "the rows are kept, exit code 3",
@@ -112,7 +112,7 @@ class ManifestReport:
         return [
             f"{head} in more than one split ({_BECAME[self.leak_rule]}):",
             *(f"  {leak.line()}" for leak in self.leaks[:SHOWN_LEAKS]),
-            *([f"  and {n - SHOWN_LEAKS:,} more"] if n > SHOWN_LEAKS else []),
+            *([f"  and {n - SHOWN_LEAKS:,} more: --json lists all"] if n > SHOWN_LEAKS else []),
         ]
 
     def to_dict(self) -> dict[str, object]:

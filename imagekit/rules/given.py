@@ -81,6 +81,7 @@ def splits_by_lists(names: Names, rule: SplitRule, *, tables: Mapping[str, Sourc
         codes[~listed] = len(splits)
         listed, splits = np.ones(len(codes), np.bool_), [*splits, "train"]
     coded = recode(codes, tuple(splits))
+    _check_needed(coded, where="--split list", said="the lists give")
     return Coded(codes=coded.codes, values=coded.values, problems=tuple(problems), listed=listed)
 
 
@@ -105,7 +106,21 @@ def splits_by_function(names: Names, function: Callable[[str], str | bool | None
                 + did_you_mean(str(answer), SPLIT_SYNONYMS),
             )
         codes[i] = words.setdefault(split, len(words))
-    return recode(codes, tuple(words))
+    coded = recode(codes, tuple(words))
+    _check_needed(coded, where="split function", said="the function gives")
+    return coded
+
+
+def _check_needed(coded: Coded, *, where: str, said: str) -> None:
+    """Train and valid are needed. Raises SplitError that tells what was found."""
+    counts = np.bincount(coded.codes[coded.codes >= 0], minlength=len(coded.values)).tolist()
+    there = {split.partition(":")[0] for split in coded.values}
+    for needed in ("train", "valid"):
+        if needed not in there:
+            found = ", ".join(f"{split} ({n})" for split, n in zip(coded.values, counts, strict=True)) or "nothing"
+            raise SplitError(
+                f"{needed} would be empty; {said}: {found}", where=where, fix="name images for train and valid"
+            )
 
 
 def splits_by_hash(keys: pa.StringArray, *, valid: float, test: float, salt: str) -> Coded:

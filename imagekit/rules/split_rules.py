@@ -42,6 +42,13 @@ class SplitRule:
         """Whether somebody else decided on the split of each image: it may leak, and that is told, not mended."""
         return self.kind in ("folders", "table", "list", "function")
 
+    @property
+    def default_leaks(self) -> str:
+        """What becomes of groups that the split tears apart where nobody says: a hash decides row by row, so it may
+        tear any; any other split that does was given, or is kept like an older one, and whoever gave it shall decide.
+        """
+        return "drop" if self.kind == "hash" else "keep"
+
     def table_rules(self) -> tuple[str, ...]:
         """Every table that the rule reads, in the spelling of a table rule."""
         return (str(self.table),) if self.table else tuple(f"table:{file}" for file in self.files.values())

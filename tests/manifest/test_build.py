@@ -335,21 +335,21 @@ def test_identical_files_share_a_group_and_all_others_have_none(root: Path) -> N
 
 @in_process
 def test_one_picture_in_train_and_valid_is_a_leak_by_name_with_exit_3(root: Path) -> None:
-    plant(root, {f"{split}/ant/leak{i}.png": png(i + 40) for i in range(7) for split in ("train", "val")})
+    plant(root, {f"{split}/ant/leak{i:02}.png": photo(i) for i in range(22) for split in ("train", "val")})
 
     report = build(root, max_bad=Tolerance.parse("100"))
 
     assert report.exit_code == 3
     assert [leak.members for leak in report.leaks[:1]] == [
-        (("train", "train/ant/leak0.png"), ("valid", "val/ant/leak0.png"))
+        (("train", "train/ant/leak00.png"), ("valid", "val/ant/leak00.png"))
     ]
-    assert report.summary().splitlines()[2:9] == [
-        "7 groups of images stand in more than one split (the rows are kept, exit code 3):",
-        *[f"  train/ant/leak{i}.png (train) = val/ant/leak{i}.png (valid)" for i in range(5)],
-        "  and 2 more",
+    assert report.summary().splitlines()[2:24] == [
+        "22 groups of images stand in more than one split (the rows are kept, exit code 3):",
+        *[f"  train/ant/leak{i:02}.png (train) = val/ant/leak{i:02}.png (valid)" for i in range(20)],
+        "  and 2 more: --json lists all",
     ]
-    assert len(rows_of(root)) == 20
-    assert report.to_dict()["leaks"][0] == [["train", "train/ant/leak0.png"], ["valid", "val/ant/leak0.png"]]  # type: ignore[index]
+    assert len(rows_of(root)) == 50
+    assert report.to_dict()["leaks"][0] == [["train", "train/ant/leak00.png"], ["valid", "val/ant/leak00.png"]]  # type: ignore[index]
 
 
 @in_process

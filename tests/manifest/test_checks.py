@@ -125,6 +125,13 @@ def test_a_split_that_is_none_is_told(tmp_path: Path, split: str | None) -> None
     )
 
 
+def test_a_label_in_unsup_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.parquet", table([row("a.png", "ant", "unsup")]))
+
+    assert refused(path) == f"a row of unsup has a label\n  where: {path}\n  fix: {REBUILD}"
+    assert read_manifest(write(path, table([row("a.png", None, "unsup")]))).table.num_rows == 1
+
+
 def test_a_label_that_is_not_the_one_of_its_target_is_told_unless_it_became_other(tmp_path: Path) -> None:
     rows = table([row("a.png", "wasp"), row("b.png", "ant"), row("c.png", None)])
     rows = rows.set_column(5, COLUMNS.field("target"), pa.array([1, 0, None], pa.int32()))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from manifest.albums import album, photo, plant, png
 
-from imagekit.errors import ImagekitError, LabelError, OutputError, SplitError, UsageError
+from imagekit.errors import ImagekitError, LabelError, ManifestError, OutputError, SplitError, UsageError
 from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.manifest.read import Manifest, read_manifest, read_metadata
 from imagekit.manifest.summary import ManifestReport
@@ -303,6 +303,49 @@ def test_lists_give_splits_and_the_rest_is_train(tmp_path: Path) -> None:
     assert list(column(manifest, "split").values()) == ["train", "valid", "test", "train"]
 
 
+@pytest.mark.parametrize("folder", ["test", "val_night"])
+def test_a_split_whose_images_are_all_broken_is_an_error(root: Path, folder: str) -> None:
+    plant(root, {f"{folder}/ant/0.png": b"broken"})
+
+    text = refused(lambda: build(root), SplitError)
+
+    split = {"test": "test", "val_night": "valid:night"}[folder]
+    assert text == (
+        f"no usable image is left in {split}; 1 file unidentified: {folder}/ant/0.png\n"
+        f"  where: {root}\n  fix: mend the files or choose another --split"
+    )
+
+
+def test_noise_under_kfold_is_refused(tmp_path: Path) -> None:
+    root = plant(tmp_path / "root", pictures(12))
+
+    assert refused(lambda: build(root, split="kfold:3", noise=(5,)), UsageError) == (
+        "noise is of train labels, and under kfold every image is valid once\n"
+        "  where: --noise\n  fix: leave --noise out, or give another --split"
+    )
+
+
+def test_what_is_processed_under_kfold_says_on_what_it_is_fitted(tmp_path: Path) -> None:
+    root = plant(tmp_path / "root", pictures(12))
+
+    report, _ = build(root, split="kfold:3", process=("size_bytes:median",))
+
+    assert "what --process fits is fitted on the rows outside fold 0 alone" in report.remarks
+
+
+def test_an_output_of_another_folder_needs_overwrite(tmp_path: Path) -> None:
+    one, two = (plant(tmp_path / name, pictures(20, start=start)) for name, start in (("one", 0), ("two", 50)))
+    options = ManifestOptions(split="random:0.3")
+    build_manifest(one, output=tmp_path / "m.parquet", options=options)
+
+    text = refused(lambda: build_manifest(two, output=tmp_path / "m.parquet", options=options), OutputError)
+
+    assert text == (
+        "the output was built with the images of one, not with those of two\n"
+        f"  where: {tmp_path}/m.parquet\n  fix: give another -o, or --overwrite to build it anew"
+    )
+
+
 def test_a_split_that_would_be_empty_says_what_was_found(tmp_path: Path) -> None:
     root = plant(tmp_path / "root", pictures(3))
 
@@ -579,6 +622,106 @@ def test_like_an_older_manifest_splits_vocab_statistics_and_processors_stay(tmp_
     assert report.per_split["valid"] > 6
 
 
+def test_a_key_whose_files_are_all_gone_still_decides_where_its_new_files_go(tmp_path: Path) -> None:
+    root = plant(tmp_path / "root", {f"ant/p{i // 4}_{i:02}.png": photo(i) for i in range(40)})
+    _, old = build(root, output=tmp_path / "old.parquet", split="random:0.3", group=r"name:^(p\d)_")
+    before = {name[4:6]: split for name, split in column(old, "split").items()}
+    for path in [*root.glob("ant/p2_*"), *root.glob("ant/p3_*"), *root.glob("ant/p7_*")]:
+        path.unlink()
+    plant(root, {f"ant/p{i}_new{j}.png": photo(900 + 10 * i + j) for i in (2, 3, 7) for j in range(3)})
+
+    report, new = build(root, output=tmp_path / "new.parquet", like=tmp_path / "old.parquet")
+
+    assert {name[4:6]: split for name, split in column(new, "split").items()} == before
+    assert report.remarks[-1] == (
+        "12 rows of the older manifest have no usable image today: ant/p2_08.png, ant/p2_09.png, ant/p2_10.png, ..."
+    )
+
+
+def test_a_new_image_that_joins_two_old_splits_of_folders_goes_and_the_old_rows_stay(tmp_path: Path) -> None:
+    files: dict[str | bytes, bytes] = {
+        "val/cat/p1_a.png": photo(1), "train/cat/p2_b.png": photo(2), "train/cat/p3_c.png": photo(3),
+    }  # fmt: skip
+    root = plant(tmp_path / "root", files)
+    rules: Mapping[str, Any] = {"group": r"name:^(p\d)_", "leaks": "drop"}
+    _, old = build(root, output=tmp_path / "old.parquet", **rules)
+    plant(root, {"train/cat/p1_new.png": photo(2)})
+
+    report, new = build(root, output=tmp_path / "new.parquet", like=tmp_path / "old.parquet", **rules)
+
+    assert column(new, "split") == column(old, "split")
+    (bad,) = report.bad_files
+    assert (bad.file_name, bad.reason) == ("train/cat/p1_new.png", "leak")
+    assert bad.detail == "belongs to images of more than one split of the older manifest"
+
+
+def test_what_was_without_labels_stays_so_under_another_split(root: Path, tmp_path: Path) -> None:
+    plant(root, {f"unsup/ant/{i}.png": photo(i) for i in range(3)})
+    build(root, output=tmp_path / "old.parquet")
+
+    for label in ("parent", "folder:2", "folder:1"):
+        if label == "folder:1":
+            text = refused(
+                lambda: build(root, output=tmp_path / "n.parquet", like=tmp_path / "old.parquet", label="folder:1"),
+                LabelError,
+            )
+            assert "unsup" not in text.splitlines()[0]
+            continue
+        _, new = build(
+            root, output=tmp_path / "n.parquet", like=tmp_path / "old.parquet", split="random:0.3", label=label
+        )
+        assert {column(new, name)["unsup/ant/0.png"] for name in ("label", "target")} == {None}
+
+
+def test_classes_cannot_be_fitted_anew_like_an_older_manifest(root: Path, tmp_path: Path) -> None:
+    plant(root, {"train/wasp/0.png": png(50)})
+    build(root, output=tmp_path / "old.parquet", other_below=2)
+    like = tmp_path / "old.parquet"
+
+    _, new = build(root, output=tmp_path / "new.parquet", like=like)
+
+    assert new.metadata.options["other_below"] == 2
+    assert refused(lambda: build(root, output=tmp_path / "n.parquet", like=like, other_below=3), UsageError) == (
+        "--other-below 3 would fit the classes anew, and --like keeps the older ones\n"
+        "  where: --other-below\n  fix: leave it out, or leave --like out"
+    )
+
+
+def test_columns_that_the_older_manifest_had_and_this_one_has_not_are_remarked(root: Path, tmp_path: Path) -> None:
+    (root / "meta.csv").write_text(META)
+    build(root, output=tmp_path / "old.parquet", columns=Path("meta.csv"), process=("age:median",))
+
+    report, _ = build(root, output=tmp_path / "new.parquet", like=tmp_path / "old.parquet")
+
+    assert report.remarks[1:] == (
+        "the older manifest was built with --columns, this one is not: give it again to have its columns",
+        "the older manifest was built with --process, this one is not: give it again to have its columns",
+    )
+
+
+def test_folds_keep_no_statistics_of_an_older_manifest_of_folds(tmp_path: Path) -> None:
+    root = plant(tmp_path / "root", pictures(12))
+    build(root, output=tmp_path / "old.parquet", split="kfold:3")
+
+    _, new = build(root, output=tmp_path / "new.parquet", like=tmp_path / "old.parquet", split="random:0.3")
+
+    assert new.metadata.fold_stats == ()
+
+
+def test_an_older_manifest_that_does_not_say_how_labels_were_encoded_is_told(root: Path, tmp_path: Path) -> None:
+    report, old = build(root, output=tmp_path / "old.parquet")
+    text = json.loads(old.metadata.to_json()) | {"processors": []}
+    table = pq.read_table(report.output).replace_schema_metadata({b"imagekit": json.dumps(text).encode()})
+    pq.write_table(table, report.output)
+
+    said = refused(lambda: build(root, output=tmp_path / "n.parquet", like=report.output), ManifestError)
+
+    assert said == (
+        f"nothing says how label was encoded\n  where: {report.output}\n"
+        "  fix: build it again with imagekit manifest, or restore it from a copy"
+    )
+
+
 def test_a_manifest_can_be_kept_like_itself(tmp_path: Path) -> None:
     root = plant(tmp_path / "root", pictures(20))
     path = build_manifest(root, options=ManifestOptions(split="random:0.3")).output
@@ -612,8 +755,9 @@ def test_labels_that_the_older_manifest_does_not_know_are_listed(tmp_path: Path)
     )
 
 
-def test_moving_leaks_like_an_older_manifest_is_refused(root: Path, tmp_path: Path) -> None:
-    build(root, output=tmp_path / "old.parquet")
+@pytest.mark.parametrize("split", ["folders", "random:0.3"])
+def test_moving_leaks_like_an_older_manifest_is_refused(root: Path, tmp_path: Path, split: str) -> None:
+    build(root, output=tmp_path / "old.parquet", split=split, label="folder:2")
 
     text = refused(lambda: build(root, like=tmp_path / "old.parquet", leaks="move"), UsageError)
 

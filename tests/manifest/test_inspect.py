@@ -282,7 +282,9 @@ def test_lists_of_labels_are_counted_one_by_one_and_train_is_not_next(tmp_path: 
 
 @pytest.mark.parametrize("splits", [("train", "train"), ("valid", "test"), ("train", "unsup")])
 def test_without_train_or_valid_rows_another_split_is_next(tmp_path: Path, splits: tuple[str, str]) -> None:
-    path = write(tmp_path / "m.parquet", table([row(f"{i}.png", split=split) for i, split in enumerate(splits)]))
+    path = write(tmp_path / "m.parquet", table([
+        row(f"{i}.png", None if split == "unsup" else "ant", split) for i, split in enumerate(splits)
+    ]))  # fmt: skip
 
     assert inspect_manifest(path).next_command == f"imagekit manifest {tmp_path} --split hash:0.2"
 

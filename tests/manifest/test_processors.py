@@ -209,7 +209,7 @@ def test_a_vocab_of_other_alone_is_refused(labels: list[str], n: int, label: str
         CategoryProcessor(other_below=5).fit(labels)
 
     assert str(caught.value) == (
-        "with other_below 5 no class but other is left\n"
+        "with other_below 5 no class but other is left\n  where: --other-below\n"
         f"  fix: give at most {n}: the most frequent label, {label}, has as many train rows"
     )
 

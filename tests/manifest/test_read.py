@@ -142,6 +142,14 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert text == said("the manifest is not there", tmp_path / "no.parquet", "build it with imagekit manifest ROOT")
 
 
+def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.parquet")
+
+    assert refused(tmp_path / "m.parquet") == said(
+        "the manifest is no regular file", tmp_path / "m.parquet", "give the Parquet file itself"
+    )
+
+
 @pytest.mark.parametrize("data", [b"", b"x", b"PAR1", b"PAR1PAR1", b"text that is long enough to be looked at"])
 def test_a_file_that_is_not_parquet_is_told(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.parquet").write_bytes(data)

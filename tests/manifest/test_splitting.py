@@ -68,6 +68,7 @@ def as_old(found: Images, result: Splitting, *, then: Images) -> OldRows:
         "fold": pa.nulls(len(kept), pa.int8()) if result.folds is None else pa.array(result.folds[kept]),
         "sha256": found.sha256.take(taken),
         "dhash": found.dhash.take(taken).view(pa.int64()),
+        "group": result.groups.take(taken),
     })  # fmt: skip
     return OldRows.find(Manifest(path=Path("old.parquet"), metadata=None, table=table), then.names)  # type: ignore[arg-type]
 
@@ -237,6 +238,30 @@ def test_rows_of_one_key_are_in_one_split(rows: list[dict[str, Any]]) -> None:
         splits = splits_of(found, split_images(found, options(rule, group="column:key", columns=None), old=None))
         for key in ("p1", "p2"):
             assert len({splits[row["name"]] for row in rows if row["key"] == key and row["name"] in splits}) <= 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=row_lists(), changed=st.lists(st.integers(0, 23), max_size=4), n_folds=st.integers(2, 3))
+def test_folds_that_changed_files_tear_apart_are_told_or_left_out(
+    rows: list[dict[str, Any]], changed: list[int], n_folds: int
+) -> None:
+    first = images(rows)
+    for leaks in ("keep", "drop"):
+        settled = options(f"kfold:{n_folds}", leaks=leaks)
+        try:
+            before = split_images(first, settled, old=None)
+            today = [
+                row | ({"content": rows[0]["content"], "dhash": rows[0]["dhash"]} if i in changed else {})
+                for i, row in enumerate(rows)
+            ]
+            found = images(today)
+            after = split_images(found, settled, old=as_old(first, before, then=found))
+        except SplitError:
+            return  # too few rows for so many folds
+        kept = splits_of(found, after)
+        folds = {name: str(fold) for name, fold in zip(found.names.to_pylist(), after.folds, strict=True)}  # type: ignore[arg-type]
+        if not after.leaks or leaks == "drop":
+            assert_groups_whole(today, {name: folds[name] for name in kept})
 
 
 def joined(rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from imagekit.engine.pool import Done, Failed
 from imagekit.errors import LabelError, SplitError
 from imagekit.manifest import looking
 from imagekit.manifest.build import ManifestOptions, build_manifest
+from imagekit.manifest.read import read_manifest
 from imagekit.manifest.state import SCHEMA, read_state
 from imagekit.manifest.summary import ManifestReport
 
@@ -195,6 +196,46 @@ def test_a_damaged_state_is_no_state(root: Path, looked_at: list[str], damage: b
     assert outputs(root) == data
 
 
+def test_a_bit_of_the_state_that_turned_never_reaches_the_manifest(root: Path, looked_at: list[str]) -> None:
+    build_manifest(root)
+    data, state = outputs(root), root / "metadata.parquet.state"
+    whole = state.read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 150)):
+        turned = bytearray(whole)
+        turned[at] ^= 1 << at % 8
+        state.write_bytes(turned)
+        (root / "metadata.parquet").unlink(missing_ok=True)
+
+        build_manifest(root)
+
+        assert outputs(root) == data, at
+
+
+def test_a_class_of_ones_own_is_never_taken_for_unchanged(root: Path, looked_at: list[str]) -> None:
+    options = ManifestOptions(process=("width:manifest.own:Doubled",))
+    build_manifest(root, options=options)
+
+    again = build_manifest(root, options=options)
+
+    assert (again.state, again.n_read) == ("built", 0)
+
+
+def test_each_of_two_tables_of_one_name_is_noticed_when_it_changes(root: Path, looked_at: list[str]) -> None:
+    names = sorted(album())
+    text = "file_name,label\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in names)
+    plant(root, {"meta.csv": text.encode(), "sub/meta.csv": text.replace("label", "kind").encode()})
+    options = ManifestOptions(label="table:meta.csv", columns=Path("sub/meta.csv"))
+    build_manifest(root, options=options)
+    plant(root, {"meta.csv": text.replace(",bee", ",wasp").encode()})
+
+    report = build_manifest(root, options=options)
+
+    assert report.state == "built"
+    assert read_manifest(report.output).vocab == ("ant", "wasp")
+    tables = read_manifest(report.output).metadata.options["tables"]
+    assert sorted(tables) == ["columns:meta.csv", "meta.csv"]
+
+
 def test_a_failure_of_a_worker_is_tried_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(task: Any, items: Any, **options: Any) -> Iterator[Done | Failed]:
         for done in inline(task, items):
@@ -296,7 +337,7 @@ def test_the_state_has_a_schema_of_its_own_and_no_absolute_path(root: Path, tmp_
 
     assert state is not None
     assert pq.read_schema(root / "metadata.parquet.state").remove_metadata().equals(SCHEMA)
-    assert set(state.notes) == {"check", "identity", "manifest", "report", "state_version", "versions"}
+    assert set(state.notes) == {*("check", "digests", "identity", "manifest", "report", "state_version", "versions")}
     assert os.fsencode(tmp_path) not in (root / "metadata.parquet.state").read_bytes()
 
 

@@ -232,10 +232,22 @@ def test_where_train_has_a_list_what_none_names_has_no_split():
     assert coded.listed.tolist() == [True, True, False, False, True]
 
 
-def test_lists_that_name_every_image_leave_no_train():
-    coded = by_lists("list:val=v.txt", v=[f"a/{i}.jpg" for i in range(1, 6)])
+@pytest.mark.parametrize(
+    ("rule", "lists", "what"),
+    [
+        (
+            "list:val=v.txt",
+            {"v": [f"a/{i}.jpg" for i in range(1, 6)]},
+            "train would be empty; the lists give: valid (5)",
+        ),
+        ("list:test=t.txt", {"t": ["a/1.jpg"]}, "valid would be empty; the lists give: test (1), train (4)"),
+    ],
+)
+def test_lists_that_leave_no_train_or_no_valid_are_told(rule, lists, what):
+    with pytest.raises(SplitError) as caught:
+        by_lists(rule, **lists)
 
-    assert (texts(coded), coded.values) == (["valid"] * 5, ("valid",))
+    assert str(caught.value) == f"{what}\n  where: --split list\n  fix: name images for train and valid"
 
 
 def test_several_validation_sets_have_a_list_each():
@@ -312,9 +324,13 @@ def test_a_function_is_asked_for_every_shown_name_and_may_answer_in_every_way():
     assert (coded.problems, coded.listed) == ((), None)
 
 
-def test_a_function_that_leaves_all_out_and_one_that_is_never_asked_give_nothing():
-    assert texts(splits_by_function(FIVE, lambda _: None)) == [None] * 5
-    assert texts(splits_by_function(named([]), lambda _: True)) == []
+@pytest.mark.parametrize(("answer", "said"), [(None, "train would be empty; the function gives: nothing"),
+    (False, "valid would be empty; the function gives: train (5)")])  # fmt: skip
+def test_a_function_that_leaves_no_train_or_no_valid_is_told(answer, said):
+    with pytest.raises(SplitError) as caught:
+        splits_by_function(FIVE, lambda _: answer)
+
+    assert str(caught.value) == f"{said}\n  where: split function\n  fix: name images for train and valid"
 
 
 @pytest.mark.parametrize(
