@@ -6,7 +6,8 @@ NETTE: Imagenette, or any folder of JPEGs in split and class folders. Two worker
 call in a process that has just started, imports done; "process" is the whole command, the start of Python included.
 
 header    `--check header` (every byte read, sha256) beside load_dataset("imagefolder") of Hugging Face datasets.
-decode    `--check decode`, with and without channel statistics, beside a pool of two that decodes with Pillow alone.
+decode    `--check decode`, with and without channel statistics and the `turbo` extra, beside a pool of two that decodes
+          with Pillow alone.
 rows      1,281,000 made-up images: from what is known of each to a published file; then the file opened as training
           opens it. Peak memory of each process.
 groups    1,000,000 difference hashes, 1 % of them planted within three bits of another, 5 % flat: grouped; whether
@@ -35,6 +36,7 @@ from pathlib import Path
 RESULTS = Path(__file__).with_name("results") / "manifest.jsonl"
 LOAD_AT_START = round(os.getloadavg()[0], 2)  # of the other processes: a number taken beside them says so
 N_ROWS = 1_281_000
+WITHOUT_TURBO = ("imagekit without turbo", "the same, no statistics")
 PEAK = """
 def peak():
     for line in open("/proc/self/status"):
@@ -182,6 +184,8 @@ def main() -> None:
     told = parser.parse_args()
     cases = {"header": header, "decode": decode, "rows": rows, "groups": groups, "nothing": nothing}
     with tempfile.TemporaryDirectory(prefix="bench-manifest-") as name:
+        (Path(name) / "no_turbo").mkdir()
+        (Path(name) / "no_turbo/simplejpeg.py").write_text("raise ImportError('left out by the benchmark')\n")
         for case in told.cases.split(","):
             print(f"== {case}")
             cases[case](Path(name), told)
@@ -199,6 +203,8 @@ def decode(work: Path, told: argparse.Namespace) -> None:
     sources = {
         "imagekit": (MANIFEST, "decode", ""),
         "imagekit, no statistics": (MANIFEST, "decode", "without"),
+        "imagekit without turbo": (MANIFEST, "decode", ""),
+        "the same, no statistics": (MANIFEST, "decode", "without"),
         "pillow pool": (PILLOW,),
     }
     interleave("decode", sources, work, told, n_files=count_files(told.nette), peer="pillow pool")
@@ -274,7 +280,8 @@ def interleave(
             source, *more = sources[name]
             out = work / f"{case}-{number}-{name}"
             begun = time.perf_counter()
-            call = run(source, str(told.nette), str(out), *more)[0]
+            plain = {"PYTHONPATH": str(work / "no_turbo")} if name in WITHOUT_TURBO else {}
+            call = run(source, str(told.nette), str(out), *more, environment=plain)[0]
             if number:
                 times[name].append((call, time.perf_counter() - begun))
     for name, each in times.items():
@@ -282,9 +289,10 @@ def interleave(
         note(case, name, [call for call, _ in each], n_files=n_files, peer=theirs, process=[whole for _, whole in each])
 
 
-def run(source: str, *arguments: str) -> list[float]:
+def run(source: str, *arguments: str, environment: dict[str, str] | None = None) -> list[float]:
     """The numbers that a program prints in its last line; it must succeed."""
-    done = subprocess.run([sys.executable, "-c", source, *arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", source, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}")
     return [float(number) for number in done.stdout.splitlines()[-1].split()]

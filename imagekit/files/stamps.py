@@ -63,10 +63,29 @@ def stat_all(
     sizes, mtimes = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
     prefix = os.fsencode(root) + b"/"
     for start in range(0, len(names), _BATCH):
-        for i, name in enumerate(names.slice(start, _BATCH).to_pylist(), start=start):
-            try:
-                status = os.lstat(prefix + name)
-            except OSError:
-                continue
-            numbers[i], mtimes[i], sizes[i] = number_of(status), status.st_mtime_ns, status.st_size
+        found = [_status_at(prefix + name) for name in names.slice(start, _BATCH).to_pylist()]
+        rows = start + np.flatnonzero([status is not None for status in found])
+        there = [status for status in found if status is not None]
+        packed = np.empty(len(there), np.dtype([("size", "<i8"), ("mtime", "<i8"), ("inode", "<u8")]))
+        packed["size"] = [status.st_size for status in there]
+        packed["mtime"] = [status.st_mtime_ns for status in there]
+        packed["inode"] = [status.st_ino for status in there]
+        numbers[rows], sizes[rows], mtimes[rows] = _numbers_of(packed), packed["size"], packed["mtime"]
     return numbers, sizes, mtimes
+
+
+def _status_at(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _numbers_of(packed: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
+    """`number_of` for many, a third of the time: packed as _PACKED packs them."""
+    import numpy as np
+
+    blob, step = packed.tobytes(), _PACKED.size
+    digests = [hashlib.blake2b(blob[at : at + step], digest_size=8).digest() for at in range(0, len(blob), step)]
+    numbers = np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+    return np.where(numbers == ABSENT, np.uint64(1), numbers)

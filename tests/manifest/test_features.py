@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from manifest.albums import album, photo, plant, png
 
 from imagekit.errors import ImagekitError, LabelError, ManifestError, OutputError, SplitError, UsageError
@@ -780,3 +784,45 @@ def test_an_older_manifest_of_other_label_columns_is_refused(tmp_path: Path) -> 
         f"the older manifest has kind, hue, this one one label\n  where: --like {tmp_path / 'old.parquet'}\n"
         "  fix: give the --label that the older one was built with"
     )
+
+
+# -- the order of the file system ----------------------------------------------------------------------------------
+
+
+class Shuffled:
+    """os.scandir in an order of one's own."""
+
+    def __init__(self, entries: Any, generator: Random) -> None:
+        self.entries, self.generator = entries, generator
+
+    def __enter__(self) -> list[Any]:
+        found = list(self.entries.__enter__())
+        self.generator.shuffle(found)
+        return found
+
+    def __exit__(self, *stop: Any) -> None:
+        self.entries.__exit__(*stop)
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32),
+    split=st.sampled_from(["folders", "random:0.3", "stratified:0.3", "hash:0.4", "kfold:2"]),
+    leaks=st.sampled_from([None, "drop"]),
+)
+def test_two_builds_in_any_order_of_the_file_system_are_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, split: str, leaks: str | None
+) -> None:
+    folders = [f"{split}/{label}" for split in ("train", "val") for label in ("ant", "bee")]
+    files: dict[str | bytes, bytes] = {f"{folder}/{i}.png": photo(i + 9 * n) for n, folder in enumerate(folders)
+        for i in range(6)}  # fmt: skip
+    root = plant(tmp_path_factory.mktemp("order") / "root", files | {"val/ant/leak.png": photo(0, altered=1)})
+    options = ManifestOptions(split=split, label="folder:2", leaks=leaks)
+    scandir, generator = os.scandir, Random(seed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("imagekit.files.walk.os.scandir", lambda fd: Shuffled(scandir(fd), generator))
+        first = build_manifest(root, output=root.parent / "one.parquet", options=options)
+        second = build_manifest(root, output=root.parent / "two.parquet", options=options)
+
+    assert first.output.read_bytes() == second.output.read_bytes()

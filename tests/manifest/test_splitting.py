@@ -241,6 +241,25 @@ def test_rows_of_one_key_are_in_one_split(rows: list[dict[str, Any]]) -> None:
 
 
 @settings(deadline=None, max_examples=60)
+@given(rows=row_lists(), more=row_lists(), leaks=st.sampled_from(["keep", "drop"]), keyed=st.booleans())
+def test_like_an_older_manifest_of_folders_no_old_row_moves_or_goes(
+    rows: list[dict[str, Any]], more: list[dict[str, Any]], leaks: str, keyed: bool
+) -> None:
+    settled = options("folders", leaks=leaks, group="column:key" if keyed else None)
+    first = images(rows, given=True, keyed=keyed)
+    before = split_images(first, settled, old=None)
+    today = joined(rows, more)
+    found = images(today, given=True, keyed=keyed)
+
+    after = splits_of(found, split_images(found, settled, old=as_old(first, before, then=found)))
+
+    old_splits = splits_of(first, before)
+    assert {name: after.get(name) for name in old_splits} == old_splits
+    if leaks == "drop":
+        assert_groups_whole(today, after)
+
+
+@settings(deadline=None, max_examples=60)
 @given(rows=row_lists(), changed=st.lists(st.integers(0, 23), max_size=4), n_folds=st.integers(2, 3))
 def test_folds_that_changed_files_tear_apart_are_told_or_left_out(
     rows: list[dict[str, Any]], changed: list[int], n_folds: int
