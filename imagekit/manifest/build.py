@@ -139,6 +139,7 @@ class _Update:
             finished = finish(given, facts)
             report = self._judged(replace(finished.report, n_read=n_read, n_looked=len(rows)), max_bad)
             finished.write(quarantine_path(path))
+            del finished  # the rows of a million images: the state takes as much again
         except BaseException:  # mending a split must not cost reading a million images again
             if n_read:
                 self._save(facts)
