@@ -17,7 +17,7 @@ MAX_BYTES = 100_000_000
 _TAIL = struct.Struct("<I4s")
 _MAGIC = b"PAR1"
 _MAX_DEPTH = 32
-_PAGE_HEAD_BYTES = 2**16  # the least and the greatest value may stand in it
+_PAGE_HEAD_BYTES = (2**9, 2**16)  # most heads are short; the least and the greatest value may stand in one
 _DICTIONARIES = (2, 8)  # the encodings PLAIN_DICTIONARY and RLE_DICTIONARY
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 
@@ -59,6 +59,8 @@ def read_footer(path: Path) -> Footer:
             raise FooterError("the file does not end as a Parquet file does")
         file.seek(size - _TAIL.size - n_bytes)
         footer = parse_footer(file.read(n_bytes))
+        if sum(chunk.n_stored for chunk in footer.chunks) > size:  # or each of very many would be walked over again
+            raise FooterError("its columns are longer than the file")
         # the footer may lie: what is decompressed into memory is what the head of each page says
         chunks = [replace(chunk, n_bytes=max(chunk.n_bytes, _page_bytes(file, chunk, size))) for chunk in footer.chunks]
     return Footer(n_rows=footer.n_rows, chunks=tuple(chunks))
@@ -94,15 +96,26 @@ def _page_bytes(file: BinaryIO, chunk: Chunk, size: int) -> int:
     """How many bytes the pages of a chunk say that they come to."""
     at, end, n_bytes = chunk.start, min(chunk.start + chunk.n_stored, size), 0
     while at < end:
-        file.seek(at)
-        reader = _Reader(file.read(min(_PAGE_HEAD_BYTES, end - at)))
         try:
-            head = reader.struct(0)
+            head, length = _page_head(file, at)
             n_bytes += _whole(head[2])
-            at += reader.at + _whole(head[3])
+            at += length + _whole(head[3])
         except (IndexError, KeyError, TypeError) as error:
             raise FooterError(f"the head of a page of column {chunk.path} is damaged: {error!r}") from error
     return n_bytes
+
+
+def _page_head(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
+    """The head of the page at a place in the file, and how long it is. Raises IndexError where it does not end."""
+    short, long = _PAGE_HEAD_BYTES
+    file.seek(at)
+    reader = _Reader(file.read(short))
+    try:
+        return reader.struct(0), reader.at
+    except IndexError:
+        file.seek(at)
+        reader = _Reader(file.read(long))
+        return reader.struct(0), reader.at
 
 
 def _structs(values: Any) -> list[dict[int, Any]]:

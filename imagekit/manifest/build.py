@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imagekit.engine.facts import FactTable
 from imagekit.environment import count_cores
@@ -21,6 +19,7 @@ from imagekit.files.atomic import heal_file
 from imagekit.files.hashes import sha256_file
 from imagekit.files.lock import output_lock
 from imagekit.manifest.categories import check_labels
+from imagekit.manifest.digest import rows_sha256
 from imagekit.manifest.finish import Ingredients, finish, planned
 from imagekit.manifest.joined import join_columns
 from imagekit.manifest.looking import Looking, Progress
@@ -177,14 +176,10 @@ class _Update:
         given = self.ingredients
         if given.options.has_own_code:
             return None
-        digest = hashlib.sha256()
-        for column in (given.named.names.raw, given.source.others, given.source.kinds.cast(pa.large_binary())):
-            digest.update(len(column).to_bytes(8, "little"))
-            digest.update(np.asarray(pc.binary_length(column)).astype("<i8").tobytes())
-            _, offsets, data = column.buffers()
-            bounds = np.frombuffer(offsets, np.int64, count=len(column) + 1, offset=8 * column.offset)
-            digest.update(memoryview(data or b"")[int(bounds[0]) : int(bounds[-1])])
+        others = pa.table({"others": given.source.others, "kinds": given.source.kinds})
         facts = [
+            rows_sha256(pa.table({"names": given.named.names.raw})),
+            rows_sha256(others),
             given.described(),
             recipe_facts(given.recipe),
             given.root_name(),
@@ -192,8 +187,7 @@ class _Update:
             given.source.discovery.n_hidden,
             programs(self.looking.check),
         ]
-        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _check_output(given: Ingredients, *, overwrite: bool) -> None:

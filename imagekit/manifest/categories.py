@@ -67,6 +67,7 @@ def categories(
 
 
 def categories_told(named: Named, processors: Sequence[CategoryProcessor]) -> list[dict[str, Any]]:
+    """What the metadata holds of them: one of `target`, or one of `targets` for each label column."""
     if not named.label_columns:
         return [processors[0].to_dict()]
     pairs = zip(named.label_columns, processors, strict=True)

@@ -29,8 +29,8 @@ class RowDiff:
     removed: names of old that new has not. added: full rows of new that old has not. changed: full rows of new that
     differ in any column. renamed (old, new): rows removed and added with the same bytes; they stand in `removed` and
     `added` too. altered: names whose bytes differ. relabelled, resplit (old, new, was, now): renamed rows as well.
-    column_counts: how many common rows differ in each other column. n_old: rows of old. order: new's names where they
-    are not sorted, else None. is_same: by digest, which columns and their order are part of.
+    column_counts: how many common rows differ in each other column. n_old: rows of old. is_same: by digest, which
+    columns and their order are part of.
     """
 
     removed: pa.ChunkedArray
@@ -45,7 +45,6 @@ class RowDiff:
     columns_removed: tuple[str, ...]
     n_old: int
     n_new: int
-    order: pa.ChunkedArray | None
     is_same: bool
 
 
@@ -109,7 +108,7 @@ def diff_manifests(old: Path | str, new: Path | str, *, code: int = 0) -> Manife
     code: the exit code of the result where anything differs. Where the images lie (root) is not compared.
     Raises ManifestError for a file that is no manifest, is damaged, or has two rows of one name.
     """
-    one, other = _read(Path(old)), _read(Path(new))
+    one, other = read_manifest(old), read_manifest(new)
     return ManifestDiff(
         old=one.path,
         new=other.path,
@@ -120,7 +119,7 @@ def diff_manifests(old: Path | str, new: Path | str, *, code: int = 0) -> Manife
 
 
 def apply_diff(diff: ManifestDiff, old: pa.Table) -> pa.Table:
-    """The rows of new, made of the rows of old and the differences; columns and order as new has them.
+    """The rows of new, made of the rows of old and the differences; columns as new has them, rows by name.
 
     Raises ManifestError where `old` is not what the differences were made against.
     """
@@ -138,17 +137,9 @@ def apply_diff(diff: ManifestDiff, old: pa.Table) -> pa.Table:
     parts = [_without_dictionaries(_conform(kept, schema))]
     parts += [_without_dictionaries(part) for part in (rows.changed, rows.added)]
     table = pa.concat_tables(parts)
-    if rows.order is None:
-        order = pc.sort_indices(table["file_name"])
-    else:
-        order = pc.index_in(rows.order, value_set=table["file_name"])
-    table = table.take(order)
+    table = table.take(pc.sort_indices(table["file_name"]))
     columns = [_as_kind(table[field.name], field.type) for field in schema]
     return pa.table(columns, schema=schema)
-
-
-def _read(path: Path) -> Manifest:
-    return read_manifest(path)
 
 
 def _diff_rows(one: Manifest, other: Manifest) -> RowDiff:
@@ -180,7 +171,6 @@ def _diff_rows(one: Manifest, other: Manifest) -> RowDiff:
         columns_removed=tuple(name for name in old.column_names if name not in shared),
         n_old=old.num_rows,
         n_new=new.num_rows,
-        order=None if _is_sorted(new["file_name"]) else new["file_name"],
         is_same=one.metadata.rows_sha256 == other.metadata.rows_sha256,
     )
 
@@ -232,10 +222,6 @@ def _splits(table: pa.Table) -> pa.ChunkedArray:
     folds = pc.binary_join_element_wise(" fold ", table["fold"].cast(pa.string()), "")
     folds = pc.if_else(table["fold"].is_valid(), folds, "")
     return pc.binary_join_element_wise(table["split"].cast(pa.string()), folds, "")
-
-
-def _is_sorted(names: pa.ChunkedArray) -> bool:
-    return bool(pc.all(pc.less_equal(names[:-1], names[1:])).as_py()) if len(names) > 1 else True
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -294,7 +280,7 @@ def _row_lines(rows: RowDiff) -> list[str]:
     for word, names in (("added", rows.columns_added), ("removed", rows.columns_removed)):
         if names:
             lines.append(f"columns {word}: {', '.join(map(plain, names))}")
-    return lines or ([] if rows.is_same else ["rows or columns stand in another order"])
+    return lines or ([] if rows.is_same else ["columns stand in another order"])
 
 
 def _arrow(old: str, new: str) -> str:

@@ -135,20 +135,20 @@ def finish(given: Ingredients, facts: FactTable) -> Finished:
     table = base_table(named, rows, facts, splitting, labels, kept)
     split = table["split"].cast(pa.string()).combine_chunks()
     is_train = np.asarray(pc.equal(split, "train")) if len(rows) else np.zeros(0, np.bool_)
-    _check_splits(table, given, [*_bad_images(given, facts), *(bad for _, bad in splitting.left_out)])
+    bad_images = [*_bad_images(given, facts), *(bad for _, bad in splitting.left_out)]
+    _check_splits(table, given, bad_images)
     processors = categories(named, options, given.old, labels, is_train)
     table = with_targets(table, labels, processors, where=str(given.source.root))
     table, more = _more_columns(given, table, rows, is_train, processors)
-    stats, folds = _statistics(
-        given, facts, rows, is_train, splitting.folds if splitting.folds is None else splitting.folds[kept]
-    )
-    report = _report(given, facts, splitting, table, labels, processors, old)
+    folds = None if splitting.folds is None else splitting.folds[kept]
+    stats, fold_stats = _statistics(given, facts, rows, is_train, folds)
+    report = _report(given, bad_images, splitting, table, labels, processors, old)
     metadata = Metadata(
         root=given.root_name(),
         **vocab_told(named, given.recipe, given.old, processors),
         processors=(*categories_told(named, processors), *more),
         stats=stats,
-        fold_stats=folds,
+        fold_stats=fold_stats,
         sizes=_sizes(facts, rows) if options.check != "none" else None,
         counts=report.outcomes.to_dict() | {"per_split": dict(report.per_split)},
         rows_sha256=rows_sha256(table),
@@ -304,14 +304,13 @@ def _outcomes(given: Ingredients, *, n_selected: int, bad_images: Sequence[BadFi
 
 def _report(
     given: Ingredients,
-    facts: FactTable,
+    bad_images: Sequence[BadFile],
     splitting: Splitting,
     table: pa.Table,
     labels: Sequence[Coded],
     processors: Sequence[CategoryProcessor],
     old: OldRows | None,
 ) -> ManifestReport:
-    bad_images = [*_bad_images(given, facts), *(bad for _, bad in splitting.left_out)]
     bad_files = [*bad_images, *given.named.problems, *given.source.bad_files()]
     by_class = {} if given.named.label_columns else count_by_class(table, labels[0])
     remarks = Remarks(given=given, table=table, n_unlike=splitting.n_unlike, labels=labels, by_class=by_class, old=old)

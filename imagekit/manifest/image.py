@@ -71,15 +71,12 @@ class DescribeImage:
 
         A plain JPEG tells its header in a few bytes that are looked at here.
         """
-        from imagekit.pixels.turbo import scan_header
-
         facts: dict[str, Any] = {}
         try:
-            data = self._read(name, facts)
+            header = _plain_header(self._read(name, facts))
         except ImageError as error:
             return facts | {"reason": error.reason, "detail": error.detail}
-        header = scan_header(data)
-        return facts | header_facts(header) if header and _is_small(header) else None
+        return facts | header_facts(header) if header else None
 
     def _read(self, name: bytes, facts: dict[str, Any]) -> bytes:
         """The file's bytes; what they alone tell goes into `facts`."""
@@ -92,12 +89,9 @@ class DescribeImage:
         from imagekit.pixels.dhash import dhash
         from imagekit.pixels.open import read_header
         from imagekit.pixels.reasons import bomb_if_no_memory
-        from imagekit.pixels.turbo import scan_header
 
         with bomb_if_no_memory():
-            header = scan_header(data)
-            if header is not None and not _is_small(header):
-                header = None
+            header = _plain_header(data)
             if self.check == "header":
                 return header_facts(header or read_header(data))
             header, rgb = _decode(data, header)
@@ -107,11 +101,13 @@ class DescribeImage:
             return seen
 
 
-def _is_small(header: Header) -> bool:
-    """Whether it has no more pixels than may be decoded; else Pillow's reader says what is wrong."""
+def _plain_header(data: bytes) -> Header | None:
+    """The header of a plain JPEG of no more pixels than may be decoded; of any other image Pillow's reader tells it."""
     from imagekit.pixels.limits import MAX_PIXELS
+    from imagekit.pixels.turbo import scan_header
 
-    return header.width * header.height <= MAX_PIXELS
+    header = scan_header(data)
+    return header if header and header.width * header.height <= MAX_PIXELS else None
 
 
 def _decode(data: bytes, header: Header | None) -> tuple[Header, Image.Image]:

@@ -27,7 +27,6 @@ TAKE_ROWS = 4_096
 Found = tuple[int, dict[str, Any]]
 
 Progress = Callable[[int, int], object]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -117,11 +117,13 @@ def _groups(table: pa.Table) -> Groups:
 
 
 def _noise(table: pa.Table, metadata: Metadata) -> dict[str, int]:
-    """Columns of text named after noise, where the manifest was built with --noise."""
+    """The columns that --noise adds."""
     if "noise" not in metadata.options:
         return {}
     names = [
-        name for name in table.column_names if "nois" in name and pa.types.is_string(table.schema.field(name).type)
+        name
+        for name in table.column_names
+        if name.startswith("noisy_") and pa.types.is_string(table.schema.field(name).type)
     ]
     unequal = {name: pc.sum(pc.not_equal(table[name], table["label"])).as_py() for name in names}
     return {name: count or 0 for name, count in unequal.items()}

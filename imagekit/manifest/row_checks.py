@@ -77,18 +77,13 @@ def check_groups(manifest: Manifest) -> tuple[list[Fault], list[str]]:
     may_keep = rule.is_given or "like" in metadata.options
     leaks = metadata.options.get("leaks", rule.default_leaks if may_keep else "drop")
     faults, notes = [], []
-    torn = torn_groups(manifest.table)
-    if torn.n_groups and leaks == "keep":
-        verb = "group stands" if torn.n_groups == 1 else "groups stand"
-        notes.append(f"{torn.n_groups:,} {verb} in more than one split, kept when it was built: {torn.line()}")
-    elif torn.n_groups:
-        faults.append(Fault("leak", "group", f"{torn.n_groups:,} in more than one split: {torn.line()}"))
-    folds = torn_groups(manifest.table, "fold")
-    if folds.n_groups and leaks == "keep":
-        verb = "group stands" if folds.n_groups == 1 else "groups stand"
-        notes.append(f"{folds.n_groups:,} {verb} in more than one fold, kept when it was built: {folds.line()}")
-    elif folds.n_groups:
-        faults.append(Fault("leak", "group", f"{folds.n_groups:,} in more than one fold: {folds.line()}"))
+    for column in ("split", "fold"):
+        torn = torn_groups(manifest.table, column)
+        if torn.n_groups and leaks == "keep":
+            verb = "group stands" if torn.n_groups == 1 else "groups stand"
+            notes.append(f"{torn.n_groups:,} {verb} in more than one {column}, kept when it was built: {torn.line()}")
+        elif torn.n_groups:
+            faults.append(Fault("leak", "group", f"{torn.n_groups:,} in more than one {column}: {torn.line()}"))
     return faults, notes
 
 

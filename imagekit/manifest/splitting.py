@@ -101,7 +101,7 @@ def split_images(images: Images, options: ManifestOptions, *, old: OldRows | Non
         kept = _without(left_out, len(codes))
         components, n_unlike = _components(images, likeness, kept, old)
     labels = components.labels[: len(codes)]
-    codes, words = _draw(images, options, codes, words, labels, kept)
+    codes = _draw(images, options, codes, labels, kept)
     torn = TornGroups(names=images.names, words=words, labels=labels, is_old=is_old)
     codes, leaks = torn.resolve(codes, kept, left_out, rule=options.leak_rule)
     folds = codes.astype(np.int8) if rule.kind == "kfold" else None
@@ -241,13 +241,11 @@ class _Following:
             left_out.setdefault(row, why)
 
 
-def _draw(
-    images: Images, options: ManifestOptions, codes: Codes, words: list[str], labels: Ints, kept: Mask
-) -> tuple[Codes, list[str]]:
+def _draw(images: Images, options: ManifestOptions, codes: Codes, labels: Ints, kept: Mask) -> Codes:
     """Draw a part for each free image of a random, stratified or k-fold split."""
     rule = options.split_rule
     if rule.kind not in ("random", "stratified", "kfold"):
-        return codes, words
+        return codes
     n_parts = rule.n_folds or len(_DRAWN)
     rows = np.flatnonzero(kept & (codes < n_parts))  # further words are splits that only the older manifest has
     classes = images.labels.codes[rows] if rule.kind != "random" else np.full(len(rows), -1, np.int32)
@@ -265,7 +263,7 @@ def _draw(
         _check_folds(codes[rows], classes, images.labels.values, n_folds=rule.n_folds)
     else:
         codes[rows] = assign_splits(draw, valid=rule.valid, test=rule.test)
-    return codes, words
+    return codes
 
 
 def _check_folds(folds: Codes, classes: Codes, values: Sequence[str], *, n_folds: int) -> None:

@@ -124,8 +124,7 @@ def train(
     Raises UsageError with every problem found before work starts (exit 2), a single one as it is; ManifestError for an
     image that cannot be used; TrainingError when the loss is not finite.
     """
-    begun, config, run = time.monotonic(), config or TrainConfig(), Path(output)
-    path = Path(manifest)
+    begun, config, run, path = time.monotonic(), config or TrainConfig(), Path(output), Path(manifest)
     content, device = _check_all(path, run, config=config, root=root, overwrite=overwrite)
     dls = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
     with output_lock(run), closing(dls):

@@ -112,6 +112,45 @@ def test_any_damage_ends_in_one_kind_of_error(tmp_path: Path, data: st.DataObjec
     assert found.n_rows >= 0
 
 
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_columns_of_no_rows_have_no_pages(tmp_path: Path, use_dictionary: bool) -> None:
+    pq.write_table(TABLE.slice(0, 0), tmp_path / "t.parquet", use_dictionary=use_dictionary)
+
+    assert sum(chunk.n_bytes for chunk in read_footer(tmp_path / "t.parquet").chunks) < 500
+
+
+def test_a_page_whose_head_holds_long_values_is_read(tmp_path: Path) -> None:
+    table = pa.table({"name": ["a" * 3_000, "b" * 3_000]})
+    pq.write_table(table, tmp_path / "t.parquet", write_page_index=False, data_page_version="2.0")
+
+    assert read_footer(tmp_path / "t.parquet").n_rows == 2
+
+
+def test_columns_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": np.arange(40_000)}), path, use_dictionary=False, compression="none")
+    stored = read_footer(path).chunks[0].n_stored
+    data = path.read_bytes()
+    told, more = zigzag(stored), zigzag(2 * stored)
+    assert len(told) == len(more)
+    n_footer = len(footer_of(path)) + 8
+    path.write_bytes(data[:-n_footer] + data[-n_footer:].replace(told, more))
+
+    with pytest.raises(FooterError) as caught:
+        read_footer(path)
+
+    assert str(caught.value) == "its columns are longer than the file"
+
+
+def zigzag(number: int) -> bytes:
+    """A number of at least 0 as Thrift writes it."""
+    number, parts = 2 * number, []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
 @pytest.mark.parametrize("at", ["start", "middle"])
 def test_a_damaged_page_is_told_by_its_column(tmp_path: Path, at: str) -> None:
     path = tmp_path / "t.parquet"

@@ -199,7 +199,7 @@ def test_another_order_of_columns_alone_is_told(tmp_path: Path) -> None:
 
     diff = diff_manifests(old, new)
 
-    assert diff.summary().splitlines()[1:] == ["rows or columns stand in another order"]
+    assert diff.summary().splitlines()[1:] == ["columns stand in another order"]
 
 
 def test_differences_apply_to_the_rows_they_were_made_against_only(tmp_path: Path) -> None:
