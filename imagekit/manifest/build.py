@@ -18,6 +18,7 @@ from imagekit.errors import ManifestError, OutputError, SplitError, did_you_mean
 from imagekit.files.atomic import heal_file
 from imagekit.files.hashes import sha256_file
 from imagekit.files.lock import output_lock
+from imagekit.manifest.beside import quarantine_path, state_path
 from imagekit.manifest.categories import check_labels
 from imagekit.manifest.digest import rows_sha256
 from imagekit.manifest.finish import Ingredients, finish, planned
@@ -30,7 +31,7 @@ from imagekit.manifest.read import read_manifest, read_metadata
 from imagekit.manifest.rows import recipe_facts
 from imagekit.manifest.schema import Metadata
 from imagekit.manifest.source import open_source
-from imagekit.manifest.state import programs, read_state, state_path, write_state
+from imagekit.manifest.state import programs, read_state, write_state
 from imagekit.manifest.summary import ManifestReport
 from imagekit.recipes.load import find_recipe, load_recipes
 from imagekit.recipes.recipe import Recipe
@@ -109,11 +110,6 @@ def _gather(root: Path, path: Path, asked: ManifestOptions, recipe: Recipe | Non
     names = [*options.own_columns(), *(joined.table.column_names if joined else [])]
     check_process(options.process, names, where=str(root))
     return Ingredients(source=source, path=path, options=options, recipe=recipe, named=named, joined=joined, old=old)
-
-
-def quarantine_path(manifest: Path) -> Path:
-    """Where the list of files lies that could not be used."""
-    return manifest.with_name(manifest.name + ".quarantine.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

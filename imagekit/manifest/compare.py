@@ -127,9 +127,7 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
         kind = column.type
     if pa.types.is_string(kind):  # its offsets have 32 bits: the names of a hundred million rows have more
         column = column.cast(pa.large_string())
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _mask(values: Any) -> Mask:

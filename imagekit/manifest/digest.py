@@ -40,12 +40,8 @@ def _parts(table: pa.Table) -> Iterator[Buffer]:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):  # pyarrow gives a chunked array back where there is no chunk at all
-        return pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], combined.type)
-    return combined
+    is_coded = pa.types.is_dictionary(column.type)
+    return (column.cast(column.type.value_type) if is_coded else column).combine_chunks()
 
 
 def _valid_bytes(column: pa.Array) -> Buffer:

@@ -10,11 +10,11 @@ from typing import Any
 
 from imagekit.files.checks import count_reasons, read_quarantine
 from imagekit.files.plain import plain
+from imagekit.manifest.beside import quarantine_path, state_path
 from imagekit.manifest.class_table import class_table
 from imagekit.manifest.overview import Overview, overview
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.schema import Metadata
-from imagekit.manifest.verify import quarantine_path
 
 SHOWN_ROWS = 3
 SHOWN_FOLDS = 10
@@ -113,7 +113,7 @@ def inspect_manifest(path: Path | str) -> Inspection:
 
 
 def _look_beside(path: Path) -> Beside:
-    state, listed = path.with_name(path.name + ".state"), quarantine_path(path)
+    state, listed = state_path(path), quarantine_path(path)
     size = state.stat().st_size if state.is_file() else None
     if not listed.exists():
         return Beside(state=state, state_bytes=size, quarantine=None)

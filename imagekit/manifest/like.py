@@ -32,7 +32,7 @@ class OldRows:
     @classmethod
     def find(cls, manifest: Manifest, names: pa.StringArray) -> OldRows:
         """Match by file name. names: as shown, those of today."""
-        old = _whole(manifest.table["file_name"])
+        old = manifest.table["file_name"].combine_chunks()
         at = np.asarray(pc.index_in(names, value_set=old).fill_null(-1)).astype(np.int64)
         is_gone = np.ones(len(old), np.bool_)
         is_gone[at[at >= 0]] = False
@@ -41,25 +41,25 @@ class OldRows:
     @property
     def gone_sha256(self) -> pa.Array:
         """fixed binary 32 [m]."""
-        return _whole(self.manifest.table["sha256"]).take(pa.array(self.gone))
+        return self.manifest.table["sha256"].combine_chunks().take(pa.array(self.gone))
 
     @property
     def gone_dhash(self) -> pa.Array:
         """uint64[m]."""
-        return _whole(self.manifest.table["dhash"]).view(pa.uint64()).take(pa.array(self.gone))
+        return self.manifest.table["dhash"].combine_chunks().view(pa.uint64()).take(pa.array(self.gone))
 
     def names_of_gone(self, n: int) -> list[str]:
         """The first n names of rows without an image."""
-        names: list[str] = _whole(self.manifest.table["file_name"]).take(pa.array(self.gone[:n])).to_pylist()
+        names: list[str] = self.manifest.table["file_name"].combine_chunks().take(pa.array(self.gone[:n])).to_pylist()
         return names
 
     def groups_of(self, rows: Ints) -> pa.Array:
         """The names of the groups of old rows, null for -1; string[len(rows)]."""
-        return _whole(self.manifest.table["group"]).take(pa.array(rows, mask=rows < 0))
+        return self.manifest.table["group"].combine_chunks().take(pa.array(rows, mask=rows < 0))
 
     def is_unsup(self) -> Mask:
         """Which of the n images are without labels in the older manifest, and stay so. bool[n]."""
-        is_in = pc.equal(_whole(self.manifest.table["split"].cast(pa.string())), "unsup")
+        is_in = pc.equal(self.manifest.table["split"].cast(pa.string()).combine_chunks(), "unsup")
         found = np.asarray(is_in)
         unlabelled: Mask = (
             (self.at >= 0) & found[np.maximum(self.at, 0)] if len(found) else np.zeros(len(self.at), bool)
@@ -68,15 +68,15 @@ class OldRows:
 
     def is_changed(self, sha256: pa.Array) -> Mask:
         """Which of the n images have other bytes than their old row; unknown bytes count as the same. bool[n]."""
-        then = _whole(self.manifest.table["sha256"]).take(pa.array(self.at, mask=self.at < 0))
+        then = self.manifest.table["sha256"].combine_chunks().take(pa.array(self.at, mask=self.at < 0))
         return np.asarray(pc.not_equal(then, sha256).fill_null(False))
 
     def codes(self, words: list[str], *, as_folds: bool) -> tuple[Codes, list[str]]:
         """The split of each old row as codes into `words`, which grow by splits that they lack; or its fold."""
         if as_folds:
-            folds: Codes = np.asarray(_whole(self.manifest.table["fold"])).astype(np.int32)
+            folds: Codes = np.asarray(self.manifest.table["fold"].combine_chunks()).astype(np.int32)
             return folds, words
-        coded = _whole(self.manifest.table["split"].cast(pa.string())).dictionary_encode()
+        coded = self.manifest.table["split"].cast(pa.string()).combine_chunks().dictionary_encode()
         found = coded.dictionary.to_pylist()
         words = [*words, *sorted(set(found) - set(words))]
         return np.array([words.index(word) for word in found], np.int32)[np.asarray(coded.indices)], words
@@ -94,10 +94,3 @@ class OldRows:
                 if n_old
                 else "leave --like out, or give another --split",
             )
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        return combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
-    return combined

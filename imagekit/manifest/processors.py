@@ -217,9 +217,7 @@ def plain_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array of plain values: chunks put together, dictionary-encoded values decoded."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def bad_state(name: str, why: str) -> ManifestError:

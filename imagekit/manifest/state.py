@@ -27,7 +27,6 @@ from imagekit.files.stamps import ABSENT, SETTLED_NS, stat_all
 from imagekit.manifest.digest import rows_sha256
 from imagekit.manifest.image import LAYOUT
 
-SUFFIX = ".state"
 _NOTES, _NOTES_SHA256 = b"imagekit-state", b"imagekit-state-sha256"
 _DIGESTS = "digests"
 # what reading damaged bytes raises; what was read is compared with its digest on top
@@ -45,11 +44,6 @@ SCHEMA = pa.schema(
 )
 
 Mask = npt.NDArray[np.bool_]
-
-
-def state_path(manifest: Path) -> Path:
-    """Where the state of a manifest lies."""
-    return manifest.with_name(manifest.name + SUFFIX)
 
 
 def programs(check: str) -> dict[str, Any]:
@@ -87,7 +81,7 @@ class Known:
                 table = pq.read_table(self.path, columns=[name])
                 if rows_sha256(table) != self.digests.get(name):
                     return False
-                facts.put_columns(rows, name, _whole(table[name].take(pa.array(self.at[rows]))))
+                facts.put_columns(rows, name, table[name].take(pa.array(self.at[rows])).combine_chunks())
         except DAMAGE:
             return False  # a cache: without it everything is looked at again
         return True
@@ -104,11 +98,11 @@ class State:
 
     def compare(self, root: Path, names: pa.LargeBinaryArray) -> Known:
         """Compare with the files as they are now, by raw names below root; one system call a file."""
-        old = _whole(self.known["name"])
+        old = self.known["name"].combine_chunks()
         # the usual case, a rerun over the same folder, needs no search
         at = np.arange(len(names)) if old.equals(names) else _find(names, old)
         numbers, _, mtimes = stat_all(root, names)
-        then = np.asarray(_whole(self.known["stamp"]).fill_null(ABSENT))
+        then = np.asarray(self.known["stamp"].combine_chunks().fill_null(ABSENT))
         stamps = np.where(at >= 0, then[np.maximum(at, 0)], ABSENT) if len(then) else np.zeros(len(names), np.uint64)
         # a file that was young when the state was saved may have changed again unseen
         settled = self.saved_ns - mtimes > SETTLED_NS
@@ -156,10 +150,3 @@ def write_state(
 
 def _find(names: pa.LargeBinaryArray, old: pa.LargeBinaryArray) -> npt.NDArray[np.int64]:
     return np.asarray(pc.index_in(names, value_set=old).fill_null(-1)).astype(np.int64)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        return combined.chunk(0) if combined.num_chunks else pa.array([], column.type)
-    return combined

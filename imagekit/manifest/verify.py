@@ -24,6 +24,7 @@ from imagekit.files.checks import (
 from imagekit.files.discover import discover
 from imagekit.files.names import display_name, raw_name
 from imagekit.files.plain import plain
+from imagekit.manifest.beside import quarantine_path
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.row_checks import check_groups, check_rows
 
@@ -122,11 +123,6 @@ def verify_manifest(
         faults=tuple(sorted(faults, key=lambda fault: (fault.kind, fault.name))),
         notes=(*notes, *more, *_unread(manifest)),
     )
-
-
-def quarantine_path(manifest: Path) -> Path:
-    """Where the list of the files that a manifest left out as unusable lies."""
-    return manifest.with_name(manifest.name + ".quarantine.jsonl")
 
 
 def _items(manifest: Manifest) -> Iterator[Item]:

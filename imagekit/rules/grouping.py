@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from imagekit.errors import SplitError, did_you_mean
+from imagekit.rules.patterns import parse_pattern, search_name
 from imagekit.rules.similar import Hashes, Ints, Mask, is_flat, near_pairs
 
 Codes = npt.NDArray[np.int32]
@@ -50,16 +51,8 @@ def parse_group_rule(spec: str) -> GroupRule:
 
 def _parse_pattern(spec: str, text: str) -> re.Pattern[str]:
     fix = r"write name:^(patient\d+)_ for patient7_2.jpg, or call the group that counts (?P<group>...)"
-    try:
-        pattern = re.compile(text)
-    except (re.error, OverflowError) as error:
-        what = f'the group rule "{spec}" holds no regular expression: {error}'
-        raise SplitError(what, where="--group", fix=fix) from None
-    if "group" not in pattern.groupindex and pattern.groups != 1:
-        raise SplitError(
-            f'the group rule "{spec}" has {pattern.groups} groups and none is called group', where="--group", fix=fix
-        )
-    return pattern
+    what = f'the group rule "{spec}"'
+    return parse_pattern(text, group="group", what=what, where="--group", fix=fix, error_class=SplitError)
 
 
 def find_groups(files: pa.LargeBinaryArray, pattern: re.Pattern[str]) -> list[str | None]:
@@ -67,9 +60,7 @@ def find_groups(files: pa.LargeBinaryArray, pattern: re.Pattern[str]) -> list[st
 
     Bytes that are not UTF-8 become surrogates.
     """
-    which: str | int = "group" if "group" in pattern.groupindex else 1
-    found = (pattern.search(file.decode("utf-8", "surrogateescape")) for file in files.to_pylist())
-    return [(match[which] or None) if match else None for match in found]
+    return [search_name(pattern, file.decode("utf-8", "surrogateescape"), "group") for file in files.to_pylist()]
 
 
 class Components:

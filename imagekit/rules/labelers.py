@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from imagekit.errors import LabelError, did_you_mean
+from imagekit.rules.patterns import parse_pattern, search_name
 
 _SPECS = ("parent", "folder:N", "name:REGEX", "table:FILE[:PATH:LABEL]")
 
@@ -54,8 +55,7 @@ def parse_label_rule(spec: str) -> LabelRule:
 
 def find_label(file: str, pattern: re.Pattern[str]) -> str | None:
     """What the pattern's group finds in a file name without folders; None where nothing is found, or only ""."""
-    match = pattern.search(file)
-    return (match["label" if "label" in pattern.groupindex else 1] or None) if match else None
+    return search_name(pattern, file, "label")
 
 
 def _parse_level(spec: str, text: str) -> int:
@@ -70,15 +70,5 @@ def _parse_level(spec: str, text: str) -> int:
 
 def _parse_pattern(spec: str, text: str) -> re.Pattern[str]:
     fix = r"write name:^(.+)_\d+ for tench_12.jpg, or call the group that counts (?P<label>...)"
-    try:
-        pattern = re.compile(text)
-    except (re.error, OverflowError) as error:
-        what = f'the label rule "{spec}" holds no regular expression: {error}'
-        raise LabelError(what, where="--label", fix=fix) from None
-    if "label" not in pattern.groupindex and pattern.groups != 1:
-        raise LabelError(
-            f'the label rule "{spec}" has {pattern.groups} groups and none is called label',
-            where="--label",
-            fix=fix,
-        )
-    return pattern
+    what = f'the label rule "{spec}"'
+    return parse_pattern(text, group="label", what=what, where="--label", fix=fix, error_class=LabelError)
