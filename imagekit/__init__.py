@@ -2,7 +2,7 @@
 
     source folder --discover--> files --make_subset--> subset folder --build_manifest--> metadata.parquet
                                                                                               |
-        report.html <--report-- run directory <--evaluate, train-- DataLoaders <--read_manifest--+
+        report.html <--report-- run directory <--evaluate, train-- DataBunch <--read_manifest--+
 
 Each arrow is one command of `imagekit` and one function here; each box is one folder or file that the next arrow reads.
 Public names are loaded on first use, so `import imagekit` costs nothing and `imagekit.discover` does not load torch.
@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from imagekit.data.bunch import DataBunch
     from imagekit.data.dataset import ManifestDataset
-    from imagekit.data.loaders import DataLoaders
     from imagekit.errors import ImagekitError
     from imagekit.files.discover import discover
     from imagekit.learner.learner import Learner
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "DataLoaders",
+    "DataBunch",
     "ImagekitError",
     "Learner",
     "ManifestDataset",
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "DataLoaders": "imagekit.data.loaders",
+    "DataBunch": "imagekit.data.bunch",
     "ImagekitError": "imagekit.errors",
     "Learner": "imagekit.learner.learner",
     "ManifestDataset": "imagekit.data.dataset",

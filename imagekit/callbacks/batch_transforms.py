@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from torch import Tensor
+
+from imagekit.batch.pipeline import BatchPipeline
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
 
@@ -12,38 +15,49 @@ BatchTransform = Callable[..., Any]
 
 
 class BatchTransforms(Callback):
-    """Apply the transforms of the phase to `xb`, by their `_order`.
+    """Apply the transforms of the phase to `xb`, as one BatchPipeline each.
 
-    A transform is called `t(xb)`, or `t(xb, keys_B)` if it has `needs_keys = True`: keys_B, the batch's third part, are
-    int64 numbers made from seed, epoch and image, from which each image draws.
+    Plain functions are transforms too: f(xb), or f(xb, keys_B) with `needs_keys = True`. What draws takes its draws
+    from the batch's `keys`, int64 numbers made from seed, epoch and image. A pipeline that was made with options of its
+    own can be handed in as it is. What `hypers` of the training pipeline names can be scheduled (ParamScheduler).
     """
 
     _order = 2
 
     def __init__(
-        self, train_transforms: Iterable[BatchTransform] = (), valid_transforms: Iterable[BatchTransform] = ()
+        self,
+        train_transforms: BatchPipeline | Iterable[BatchTransform] = (),
+        valid_transforms: BatchPipeline | Iterable[BatchTransform] = (),
     ) -> None:
-        self.train_transforms = sorted(train_transforms, key=_order_of)
-        self.valid_transforms = sorted(valid_transforms, key=_order_of)
+        self.train_pipeline = _pipeline(train_transforms)
+        self.valid_pipeline = _pipeline(valid_transforms)
 
     def begin_batch(self) -> None:
         """Transform `xb`. Raises ConfigError if a transform needs keys that the batch lacks."""
-        x = self.learner.xb
-        for transform in self.train_transforms if self.learner.in_train else self.valid_transforms:
-            x = transform(x, self._keys(transform)) if getattr(transform, "needs_keys", False) else transform(x)
-        self.learner.xb = x
+        pipeline = self.train_pipeline if self.learner.in_train else self.valid_pipeline
+        keys_B = batch_keys(self.learner.batch, who=pipeline) if pipeline.needs_keys else None
+        self.learner.xb = pipeline(self.learner.xb, keys_B)
 
-    def _keys(self, transform: BatchTransform) -> Any:
-        if len(self.learner.batch) < 3:
-            n_parts = len(self.learner.batch)
-            raise ConfigError(
-                f"{type(transform).__name__} draws at random and needs keys; the batch has {n_parts} parts",
-                where="BatchTransforms",
-                fix="use a loader whose batches are (x, y, keys)",
-            )
-        return self.learner.batch[2]
+    def hypers(self) -> Iterable[str]:
+        """What can be scheduled: rotate.max_degrees and the like."""
+        return self.train_pipeline.hypers()
+
+    def set_hyper(self, name: str, value: float) -> None:
+        """Set one of `hypers` for the batches to come. Raises ConfigError for a value out of its bounds."""
+        self.train_pipeline.set_hyper(name, value)
 
 
-def _order_of(transform: BatchTransform) -> int:
-    order: int = getattr(transform, "_order", 0)
-    return order
+def batch_keys(batch: Any, *, who: object) -> Tensor:
+    """The keys of a batch. Raises ConfigError where it has none; `who` needs them."""
+    keys_B = getattr(batch, "keys", None)
+    if not isinstance(keys_B, Tensor):
+        raise ConfigError(
+            f"{type(who).__name__} draws at random and needs keys, and the batch has none",
+            where="Learner: data",
+            fix="use a DataBunch, or batches with an attribute `keys`, one int64 number an image",
+        )
+    return keys_B
+
+
+def _pipeline(transforms: BatchPipeline | Iterable[BatchTransform]) -> BatchPipeline:
+    return transforms if isinstance(transforms, BatchPipeline) else BatchPipeline(transforms)

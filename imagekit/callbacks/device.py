@@ -13,8 +13,8 @@ from imagekit.learner.callback import Callback
 class DeviceCallback(Callback):
     """Move the model once and every batch as it comes, to the device that the caller chose.
 
-    Batches move without waiting where their memory is pinned. Optimizer state that exists already moves along, so a
-    state loaded on the CPU can go on elsewhere.
+    Batches move without waiting where their memory is pinned; what they carry besides x and y stays on the CPU.
+    Optimizer state that exists already moves along, so a state loaded on the CPU can go on elsewhere.
     """
 
     _order = -5
@@ -31,9 +31,8 @@ class DeviceCallback(Callback):
             self.learner.opt.load_state_dict(self.learner.opt.state_dict())  # casts to each parameter's device
 
     def begin_batch(self) -> None:
-        """Move every tensor of the batch."""
-        self.learner.batch = tuple(self._move(part) for part in self.learner.batch)
-        self.learner.xb, self.learner.yb = self.learner.batch[:2]
+        """Move x and y."""
+        self.learner.xb, self.learner.yb = self._move(self.learner.xb), self._move(self.learner.yb)
 
     def _move(self, part: Any) -> Any:
         return part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part

@@ -6,10 +6,10 @@ from imagekit.learner.callback import Callback
 
 
 class EpochOrder(Callback):
-    """Call `dls.set_epoch(epoch)` before each epoch, so that a resumed run sees the batches of an uninterrupted one."""
+    """Call `data.set_epoch(epoch)` before each epoch: a resumed run sees the batches of an uninterrupted one."""
 
     _order = -30
 
     def begin_epoch(self) -> None:
         """Hand the epoch over; `all_batches` iterates only afterwards."""
-        self.learner.dls.set_epoch(self.learner.epoch)
+        self.learner.data.set_epoch(self.learner.epoch)

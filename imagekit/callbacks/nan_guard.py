@@ -71,7 +71,8 @@ class NanGuard(Callback):
     def _facts(self, i_batch: int, value: float | None, phase: str) -> dict[str, Any]:
         """epoch and step count from 1; keys are those of the batch, where it is still at hand."""
         batch = self.learner.batch
-        keys = batch[2].tolist() if value is not None and len(batch) > 2 else None
+        keys_B = getattr(batch, "keys", None)
+        keys = keys_B.tolist() if value is not None and isinstance(keys_B, Tensor) else None
         return {
             "phase": phase,
             "epoch": self.learner.epoch + 1,

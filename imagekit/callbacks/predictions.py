@@ -14,8 +14,8 @@ from imagekit.learner.callback import Callback
 class PredictionsCallback(Callback):
     """`logits_NK` (float32, on the CPU) and `rows_N` (int64) of the epoch whose row says `is_best`; None before it.
 
-    The logits of the validation pass are kept as they come, so no second pass is needed. Batches must carry the rows
-    of their images as the fourth part.
+    The logits of the validation pass are kept as they come, so no second pass is needed. Batches must carry the `rows`
+    of their images.
     """
 
     _order = 55
@@ -34,7 +34,7 @@ class PredictionsCallback(Callback):
         """Keep this batch's; it stays on its device until the epoch is over."""
         if not self.learner.in_train:
             self._logits.append(self.learner.pred.detach())
-            self._rows.append(self.learner.batch[3])
+            self._rows.append(self.learner.batch.rows)
 
     def after_epoch(self) -> None:
         """Fetch those of a new best epoch."""

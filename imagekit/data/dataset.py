@@ -1,19 +1,20 @@
 """A manifest's rows as a map-style dataset of uint8 images and class indices, usable in any training loop.
 
-Shapes: B batch, H height, W width.
+Shapes: B batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from imagekit.data.batches import Sample
 from imagekit.data.order import SampleRef
 from imagekit.errors import ImageError, ManifestError
 from imagekit.files.names import display_name, to_path
@@ -24,26 +25,18 @@ from imagekit.pixels.rgb import to_rgb
 from imagekit.pixels.upright import upright
 from imagekit.transforms.compose import ItemPipeline
 from imagekit.transforms.draws import make_keys
-from imagekit.transforms.items import ItemTransform
+from imagekit.transforms.order import Transform
 from imagekit.transforms.tensors import to_byte_tensor
 
 
-class Sample(NamedTuple):
-    """One image: uint8 [H, W, 3], its target, the key of its random draws, its row in the split."""
+class ManifestDataset(Dataset[tuple[Tensor, int]]):
+    """The rows of one split. `x, y = dataset[i]` opens, decodes and transforms one image: uint8 [C, H, W], class index.
 
-    image: Tensor
-    target: int
-    key: int
-    row: int
-
-
-class ManifestDataset(Dataset[Sample]):
-    """The rows of one split. `dataset[i]` opens, decodes and transforms one image.
-
-    An index is an int (draws of epoch 0) or a SampleRef; `__getitems__` makes a whole batch with one call for all
-    draws. transforms: item transforms; none leaves every image at its own size. seed: of the random draws.
-    Rows are kept as Arrow buffers, no Python object a row. Raises ManifestError for a split that is not there, and
-    for a file that cannot be decoded, whether the manifest vouched for it or was built without decoding.
+    An index is an int (draws of epoch 0) or a SampleRef(epoch, row); `samples` makes a whole batch with one call for
+    all draws. transforms: item transforms; none leaves every image at its own size, and an image that they leave as
+    it is becomes a uint8 tensor. seed: of the random draws. Rows are kept as Arrow buffers, no Python object a row.
+    Raises ManifestError for a split that is not there, and for a file that cannot be decoded, whether the manifest
+    vouched for it or was built without decoding.
     """
 
     def __init__(
@@ -51,7 +44,7 @@ class ManifestDataset(Dataset[Sample]):
         manifest: Manifest,
         split: str,
         *,
-        transforms: Iterable[ItemTransform] = (),
+        transforms: Iterable[Transform] = (),
         root: Path | None = None,
         seed: int = 0,
     ) -> None:
@@ -69,12 +62,13 @@ class ManifestDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int | SampleRef) -> Sample:
-        return self.__getitems__([index])[0]
+    def __getitem__(self, index: int | SampleRef) -> tuple[Tensor, int]:
+        ref = index if isinstance(index, SampleRef) else SampleRef(0, self._checked(index))
+        sample = self.samples([ref])[0]
+        return sample.x, sample.y
 
-    def __getitems__(self, indices: Sequence[int | SampleRef]) -> list[Sample]:
-        """The samples of a batch; torch's DataLoader calls this with what the batch sampler gave."""
-        refs = [index if isinstance(index, SampleRef) else SampleRef(0, self._checked(index)) for index in indices]
+    def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
+        """The samples of a batch, in the order of the refs."""
         keys_B = self.keys(refs)
         draws = self.pipeline.draw(keys_B).tolist()
         return [
@@ -88,7 +82,7 @@ class ManifestDataset(Dataset[Sample]):
         return make_keys(seed=self.seed, epoch=refs[0].epoch, ids_B=ids_B)
 
     def load(self, row: int, draws: Sequence[float]) -> Tensor:
-        """One image, decoded and transformed: uint8 [H, W, 3]."""
+        """One image, decoded and transformed: uint8 [C, H, W], or what the last transform makes of it."""
         raw = self._names[row].as_py()
         try:
             picture = open_image(read_file(to_path(self.root, raw), follow_symlinks=True))
@@ -96,7 +90,8 @@ class ManifestDataset(Dataset[Sample]):
             image_HWC = np.array(to_rgb(upright(picture)))
         except ImageError as error:
             raise self._unusable(row, error) from error
-        return to_byte_tensor(self.pipeline(image_HWC, draws))
+        item = self.pipeline(image_HWC, draws)
+        return item if isinstance(item, Tensor) else to_byte_tensor(item)
 
     def _unusable(self, row: int, error: ImageError) -> ManifestError:
         now, how = (" any more", "") if self._was_decoded else ("", " with --check decode")

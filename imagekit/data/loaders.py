@@ -6,54 +6,23 @@ Shapes: B batch, H height, W width.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from imagekit.data.dataset import ManifestDataset, Sample
+from imagekit.data.batches import Collate, SampleSource, collate
 from imagekit.data.order import EpochBatches, SampleRef
-from imagekit.errors import ManifestError, ShapeError
+from imagekit.errors import ImagekitError, ManifestError
 from imagekit.manifest.read import Manifest
 from imagekit.rules.splitters import is_valid
-from imagekit.transforms.items import ItemTransform
+
+D = TypeVar("D", bound=SampleSource)
 
 
-class Batch(NamedTuple):
-    """x uint8 [B, H, W, 3]; y, keys, rows int64 [B]. Keys seed batch transforms, rows lead back to the manifest."""
-
-    x: Tensor
-    y: Tensor
-    keys: Tensor
-    rows: Tensor
-
-
-Collate = Callable[[Sequence[Sample]], Any]
 N_LISTED = 20  # names in an error, as many as did_you_mean gives
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size. Raises ShapeError where sizes differ: give a transform that makes one size."""
-    sizes = {tuple(sample.image.shape) for sample in samples}
-    if len(sizes) > 1:
-        listed = ", ".join(f"{width} x {height}" for height, width, _ in sorted(sizes)[:3])
-        raise ShapeError(
-            f"images of {len(sizes)} sizes cannot be stacked: {listed}",
-            where="collate",
-            fix="add ResizeFixed, CenterCrop or RandomResizedCrop to the transforms, or give your own collate",
-        )
-    return Batch(
-        x=torch.stack([sample.image for sample in samples]),
-        y=torch.tensor([sample.target for sample in samples]),
-        keys=torch.tensor([sample.key for sample in samples]),
-        rows=torch.tensor([sample.row for sample in samples]),
-    )
 
 
 class _Batches(Dataset[Any]):
@@ -63,14 +32,14 @@ class _Batches(Dataset[Any]):
     of its traceback, without where and fix.
     """
 
-    def __init__(self, dataset: ManifestDataset, collate: Collate) -> None:
+    def __init__(self, dataset: SampleSource, collate: Collate) -> None:
         self.dataset = dataset
         self.collate = collate
 
     def __getitems__(self, refs: Sequence[SampleRef]) -> Any:
         try:
-            return self.collate(self.dataset.__getitems__(refs))
-        except (ManifestError, ShapeError) as error:
+            return self.collate(self.dataset.samples(refs))
+        except ImagekitError as error:
             return error
 
 
@@ -81,7 +50,7 @@ def _as_it_is(batch: Any) -> Any:
 
 def _or_raise(batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
-        if isinstance(batch, ManifestError | ShapeError):
+        if isinstance(batch, ImagekitError):
             raise batch
         yield batch
 
@@ -91,7 +60,7 @@ def _give_way(worker: int) -> None:
     os.nice(10)
 
 
-class Loader:
+class Loader(Generic[D]):
     """Batches of one dataset, epoch by epoch. Iterating twice in one epoch gives the same batches twice.
 
     n_workers 0 decodes in this process. Workers stay between epochs; `close` ends them. Raises ManifestError for an
@@ -100,7 +69,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: ManifestDataset,
+        dataset: D,
         *,
         batch_size: int,
         shuffle: bool,
@@ -162,46 +131,3 @@ def check_one_label(manifest: Manifest) -> None:
         where=str(manifest.path),
         fix=f"build a manifest with one of them: --label table:{file}:{path}:{columns[0]}, say",
     )
-
-
-class DataLoaders:
-    """A train and a valid loader; the valid batch is twice as large, for no gradients are kept there."""
-
-    def __init__(self, train: Loader, valid: Loader) -> None:
-        self.train = train
-        self.valid = valid
-
-    @classmethod
-    def from_manifest(
-        cls,
-        manifest: Manifest,
-        *,
-        train_transforms: Iterable[ItemTransform],
-        valid_transforms: Iterable[ItemTransform],
-        batch_size: int = 64,
-        n_workers: int = 0,
-        seed: int = 0,
-        root: Path | None = None,
-        collate: Collate = collate,
-        pin_memory: bool = False,
-    ) -> DataLoaders:
-        """Loaders over the manifest's train rows and those that `valid_split` names.
-
-        Raises ManifestError when a split is empty, or when the manifest has several label columns.
-        """
-        check_one_label(manifest)
-        train = ManifestDataset(manifest, "train", transforms=train_transforms, root=root, seed=seed)
-        valid = ManifestDataset(manifest, valid_split(manifest), transforms=valid_transforms, root=root, seed=seed)
-        load = partial(Loader, n_workers=n_workers, collate=collate, pin_memory=pin_memory)
-        return cls(
-            load(train, batch_size=batch_size, shuffle=True), load(valid, batch_size=2 * batch_size, shuffle=False)
-        )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the train loader; the valid loader never changes."""
-        self.train.set_epoch(epoch)
-
-    def close(self) -> None:
-        """End the worker processes of both."""
-        self.train.close()
-        self.valid.close()

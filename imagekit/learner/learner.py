@@ -28,13 +28,13 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
 
-class DataLoaders(Protocol):
-    """What a Learner learns from; `valid` may be empty."""
+class Data(Protocol):
+    """What a Learner learns from, a DataBunch say; `valid_dl` may be empty."""
 
     @property
-    def train(self) -> Batches: ...
+    def train_dl(self) -> Batches: ...
     @property
-    def valid(self) -> Batches: ...
+    def valid_dl(self) -> Batches: ...
 
 
 def all_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -45,7 +45,7 @@ def all_parameters(model: nn.Module) -> list[nn.Parameter]:
 class Learner:
     """A model, its data, its loss and its optimizer, and the loop that joins them.
 
-    Told: model, dls, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
+    Told: model, data, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
     the first fit; later fits keep it and its state unless told `reset_opt=True`.
 
     While fitting:
@@ -63,7 +63,7 @@ class Learner:
     def __init__(
         self,
         model: nn.Module,
-        dls: DataLoaders,
+        data: Data,
         *,
         loss_func: Callable[[Any, Any], Tensor],
         opt_func: Callable[..., torch.optim.Optimizer],
@@ -71,11 +71,11 @@ class Learner:
         callbacks: Iterable[Callback] = (),
         splitter: Callable[[nn.Module], Any] = all_parameters,
     ) -> None:
-        self.model, self.dls, self.loss_func = model, dls, loss_func
+        self.model, self.data, self.loss_func = model, data, loss_func
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.opt: torch.optim.Optimizer | None = None
         self.n_epochs = self.epoch = self.epochs_done = self.n_batches = self.i_batch = self.n_iter = 0
-        self.dl, self.in_train, self.stop = dls.train, False, False
+        self.dl, self.in_train, self.stop = data.train_dl, False, False
         self.batch: Any = None
         self.xb: Any = None
         self.yb: Any = None
@@ -114,9 +114,9 @@ class Learner:
                 self("after_fit")
 
     def validate(self) -> dict[str, Any]:
-        """One pass over `dls.valid` without gradients; returns the `row` that callbacks filled. No weight changes."""
+        """One pass over `data.valid_dl` without gradients; returns the `row` that callbacks filled."""
         self._optimizer()  # callbacks report its hypers
-        self.in_train, self.dl, self.row = False, self.dls.valid, {}
+        self.in_train, self.dl, self.row = False, self.data.valid_dl, {}
         self.stop, self.failure = False, None
         try:
             self("begin_fit")
@@ -136,9 +136,9 @@ class Learner:
         """Each epoch: all training batches, all validation batches without gradients."""
         for epoch in range(first_epoch, self.n_epochs):
             self.epoch, self.row = epoch, {}
-            self.in_train, self.dl = True, self.dls.train
+            self.in_train, self.dl = True, self.data.train_dl
             self.all_batches("begin_epoch")
-            self.in_train, self.dl = False, self.dls.valid
+            self.in_train, self.dl = False, self.data.valid_dl
             with torch.no_grad():
                 self.all_batches("begin_validate")
             self.epochs_done = epoch + 1
@@ -259,17 +259,17 @@ class Learner:
                 where="Learner.fit",
                 fix="ask for 0 <= first_epoch <= n_epochs",
             )
-        if not len(self.dls.train):
+        if not len(self.data.train_dl):
             raise TrainingError(
                 "the training data has no batch",
-                where="Learner.fit: dls.train",
+                where="Learner.fit: data.train_dl",
                 fix="check that the train split has images, and that no incomplete batch was dropped",
             )
         if reset_opt or self.opt is None:
             self.make_opt()
         self._optimizer().zero_grad()  # a cancelled fit leaves gradients behind; they are not this fit's
         self.n_epochs, self.epoch, self.epochs_done, self.i_batch = n_epochs, first_epoch, first_epoch, 0
-        self.n_iter = first_epoch * len(self.dls.train)
+        self.n_iter = first_epoch * len(self.data.train_dl)
         self.in_train, self.stop, self.failure, self.row = True, False, None, {}
 
     def _optimizer(self) -> torch.optim.Optimizer:

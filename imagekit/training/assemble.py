@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from imagekit.batch.affine import RandomAffine
+from imagekit.batch.geometry import Rotate, Zoom
 from imagekit.batch.normalize import Normalize, ToFloat
+from imagekit.batch.transform import Geometry
 from imagekit.callbacks.batch_transforms import BatchTransforms
 from imagekit.callbacks.device import DeviceCallback
 from imagekit.callbacks.epoch_order import EpochOrder
 from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.callbacks.scheduler import ParamScheduler
-from imagekit.data.loaders import DataLoaders
+from imagekit.data.bunch import DataBunch
 from imagekit.environment import torch_facts
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
@@ -28,7 +29,8 @@ from imagekit.optim.schedules import combine_scheds, sched_cos
 from imagekit.training.config import TrainConfig
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
-from imagekit.transforms.items import ItemTransform, MakeRGB
+from imagekit.transforms.items import ItemTransform
+from imagekit.transforms.tensors import MakeRGB
 
 VALID_CROP_SCALE = 1.0  # validation sees the whole image
 
@@ -66,11 +68,9 @@ def valid_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
     return (MakeRGB(), CenterCrop(config.size, scale=VALID_CROP_SCALE))
 
 
-def make_loaders(
-    manifest: Manifest, config: TrainConfig, *, root: Path | None, n_workers: int, pin: bool
-) -> DataLoaders:
+def make_loaders(manifest: Manifest, config: TrainConfig, *, root: Path | None, n_workers: int, pin: bool) -> DataBunch:
     """Train and valid loaders with the transforms of the config."""
-    return DataLoaders.from_manifest(
+    return DataBunch.from_manifest(
         manifest,
         train_transforms=train_item_transforms(config),
         valid_transforms=valid_item_transforms(config),
@@ -91,22 +91,19 @@ def one_cycle(config: TrainConfig) -> ParamScheduler:
 def batch_callbacks(stats: ChannelStats, config: TrainConfig, device: torch.device) -> list[Callback]:
     """What every pass over batches needs: device, batch transforms, precision."""
     to_input = [ToFloat(), Normalize(stats.mean, stats.std)]
-    augment = (
-        [RandomAffine(flip_p=0.0, max_degrees=config.degrees, max_zoom=config.zoom)] if is_augmented(config) else []
-    )
+    augment: list[Geometry] = []  # an identity would only cost time
+    if config.degrees > 0:
+        augment.append(Rotate(max_degrees=config.degrees))
+    if config.zoom > 1:
+        augment.append(Zoom(max_zoom=config.zoom))
     callbacks: list[Callback] = [DeviceCallback(device), BatchTransforms([*to_input, *augment], to_input)]
     if uses_bf16(config.precision, device):
         callbacks.append(MixedPrecision())
     return callbacks
 
 
-def is_augmented(config: TrainConfig) -> bool:
-    """Whether any image is rotated or zoomed; an identity would only cost time."""
-    return config.degrees > 0 or config.zoom > 1
-
-
 def make_learner(
-    manifest: Manifest, dls: DataLoaders, config: TrainConfig, *, stats: ChannelStats, device: torch.device
+    manifest: Manifest, data: DataBunch, config: TrainConfig, *, stats: ChannelStats, device: torch.device
 ) -> Learner:
     """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms.
 
@@ -115,7 +112,7 @@ def make_learner(
     model = create_model(config.model, c_in=3, c_out=len(manifest.vocab), seed=config.seed)
     return Learner(
         model,
-        dls,
+        data,
         loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
         opt_func=partial(create_optimizer, config.opt, momentum=config.momentum, weight_decay=config.weight_decay),
         lr=config.lr,

@@ -165,13 +165,17 @@ def _require_same_vocab(state: dict[str, Any], manifest: Manifest, path: Path) -
     )
 
 
-def _loader(state: dict[str, Any], manifest: Manifest, *, split: str, root: Path | None, n_workers: int) -> Loader:
+def _loader(
+    state: dict[str, Any], manifest: Manifest, *, split: str, root: Path | None, n_workers: int
+) -> Loader[ManifestDataset]:
     config = TrainConfig.from_dict(state["config"])
     dataset = ManifestDataset(manifest, split, transforms=valid_item_transforms(config), root=root)
     return Loader(dataset, batch_size=2 * config.batch_size, shuffle=False, n_workers=n_workers)
 
 
-def _learner(model: nn.Module, loader: Loader, state: dict[str, Any], *, device: str) -> tuple[Learner, _PerClass]:
+def _learner(
+    model: nn.Module, loader: Loader[ManifestDataset], state: dict[str, Any], *, device: str
+) -> tuple[Learner, _PerClass]:
     config = TrainConfig.from_dict(state["config"])
     stats = ChannelStats(mean=tuple(state["mean"]), std=tuple(state["std"]), n_images=0, n_pixels=0)
     per_class = _PerClass(len(state["vocab"]))
@@ -189,6 +193,6 @@ def _learner(model: nn.Module, loader: Loader, state: dict[str, Any], *, device:
 class ValidOnly:
     """Loaders with nothing to train on."""
 
-    def __init__(self, valid: Loader) -> None:
-        self.train: list[Any] = []
-        self.valid = valid
+    def __init__(self, valid: Loader[ManifestDataset]) -> None:
+        self.train_dl: list[Any] = []
+        self.valid_dl = valid

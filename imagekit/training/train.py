@@ -126,14 +126,14 @@ def train(
     """
     begun, config, run, path = time.monotonic(), config or TrainConfig(), Path(output), Path(manifest)
     content, device = _check_all(path, run, config=config, root=root, overwrite=overwrite)
-    dls = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
-    with output_lock(run), closing(dls):
+    data = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
+    with output_lock(run), closing(data):
         say = _say_nothing if quiet else write_line
         # before the files of an overwritten run go: an image that cannot be used must not cost them
         stats = find_stats(content, root=root, seed=config.seed, n_workers=n_workers, say=say)
         _say_valid_split(content, say)
         layout = _start_run(run, content, config, command=command)
-        learner = make_learner(content, dls, config, stats=stats.channels, device=device)
+        learner = make_learner(content, data, config, stats=stats.channels, device=device)
         metrics, timing, kept = MetricsCallback(_metrics(len(content.vocab))), TimingCallback(), _Rows()
         predictions = PredictionsCallback()
         state = _checkpoint_state(learner, content, config, stats)
@@ -143,7 +143,7 @@ def train(
         callbacks += [CheckpointCallback(layout, state), log]
         callbacks += [*([] if quiet else [ProgressCallback(columns=columns)]), *extra_callbacks]
         learner.fit(config.epochs, callbacks)
-        write_predictions(layout.predictions, dls.valid.dataset, predictions)
+        write_predictions(layout.predictions, data.valid_ds, predictions)
         seconds = time.monotonic() - begun
         write_json(layout.timing, {**timing.totals(), "seconds": seconds})
     return TrainReport(

@@ -1,21 +1,20 @@
 """Several transforms as one: `compose` for plain functions, `ItemPipeline` for transforms that draw.
 
-Shapes: B batch, N draws.
+Nothing here knows of images. Shapes: B batch, N draws.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from imagekit.errors import ShapeError
-from imagekit.transforms.draws import uniform
-from imagekit.transforms.items import ItemTransform
-from imagekit.transforms.order import Transform, sort_by_order
+from imagekit.transforms.draws import uniform_streams
+from imagekit.transforms.order import Transform, number_repeats, sort_by_order
+
+T = TypeVar("T", bound=Transform)
 
 
 def compose(
@@ -31,56 +30,55 @@ def compose(
     return x
 
 
-class ItemPipeline:
-    """Item transforms in their order, with their draws side by side in one row per image.
+class Drawing(Generic[T]):
+    """Transforms in their order, and their draws side by side in one row for each sample.
 
-    Drawing a batch in one call and applying row by row keeps the cost of drawing off the single image.
-    Two transforms with the same stream name draw apart: the second one's stream is called `name#2`, and so on.
+    A transform draws if it has `n_draws` above 0, from the stream that it names; two with the same name draw apart: the
+    second one's stream is called `name#2`, and so on. A plain function draws nothing.
     """
 
-    def __init__(self, transforms: Iterable[ItemTransform]) -> None:
-        self.transforms: tuple[ItemTransform, ...] = tuple(sort_by_order(transforms))
-        self.n_draws = sum(transform.n_draws for transform in self.transforms)
-        self._streams = _distinct_streams(self.transforms)
+    def __init__(self, transforms: T | Iterable[T] | None) -> None:
+        self.transforms: tuple[T, ...] = tuple(sort_by_order(transforms))
+        counts = [int(getattr(transform, "n_draws", 0)) for transform in self.transforms]
+        names = number_repeats([str(getattr(transform, "stream", "")) for transform in self.transforms])
+        self.n_draws = sum(counts)
+        self._streams = [(name, n) for name, n in zip(names, counts, strict=True) if n]
+        self._slices = [slice(sum(counts[:i]), sum(counts[: i + 1])) for i in range(len(counts))]
 
     def draw(self, keys_B: Tensor) -> Tensor:
-        """Every draw of every image. keys_B: int64. Returns float64 [B, N], N = n_draws, on the device of the keys."""
-        parts = [
-            uniform(keys_B, stream=stream, n=transform.n_draws)
-            for transform, stream in zip(self.transforms, self._streams, strict=True)
-            if transform.n_draws
-        ]
-        return torch.cat(parts, dim=1) if parts else keys_B.new_empty((len(keys_B), 0), dtype=torch.float64)
+        """Every draw of every sample. keys_B: int64. Returns float64 [B, N], N = n_draws, on the device of the keys.
 
-    def __call__(self, image: Any, draws: Sequence[float] = ()) -> Any:
-        """One image through every transform, with its row of `draw` as floats.
+        Drawing a batch in one call keeps the cost of drawing off the single sample.
+        """
+        return uniform_streams(keys_B, self._streams)
+
+    def to_dict(self) -> list[dict[str, object]]:
+        """Name and options of every transform, in order, in plain types; a plain function is its name."""
+        return [
+            transform.to_dict() if hasattr(transform, "to_dict") else {"name": name_of(transform)}
+            for transform in self.transforms
+        ]
+
+
+class ItemPipeline(Drawing[Transform]):
+    """Item transforms and plain functions as one transform that is applied with one row of draws."""
+
+    def __call__(self, item: Any, draws: Sequence[float] = ()) -> Any:
+        """One item through every transform, with its row of `draw` as floats.
 
         Raises ShapeError if the number of draws is not `n_draws`.
         """
         if len(draws) != self.n_draws:
             raise ShapeError(
                 f"the pipeline got {len(draws)} draws, needs {self.n_draws}",
-                where=f"ItemPipeline: {', '.join(type(t).__name__ for t in self.transforms)}",
+                where=f"ItemPipeline: {', '.join(map(name_of, self.transforms))}",
                 fix="pass one row of pipeline.draw(keys_B).tolist()",
             )
-        start = 0
-        for transform in self.transforms:
-            stop = start + transform.n_draws
-            image = transform(image, draws[start:stop])
-            start = stop
-        return image
-
-    def to_dict(self) -> list[dict[str, object]]:
-        """Name and options of every transform, in order, in plain types."""
-        return [transform.to_dict() for transform in self.transforms]
+        for transform, part in zip(self.transforms, self._slices, strict=True):
+            item = transform(item, draws[part]) if part.start < part.stop else transform(item)
+        return item
 
 
-def _distinct_streams(transforms: Sequence[ItemTransform]) -> list[str]:
-    """The streams' names, a repeated one numbered from 2 on."""
-    seen: Counter[str] = Counter()
-    names = []
-    for transform in transforms:
-        seen[transform.stream] += 1
-        n_seen = seen[transform.stream]
-        names.append(transform.stream if n_seen == 1 else f"{transform.stream}#{n_seen}")
-    return names
+def name_of(transform: Transform) -> str:
+    """What to call a transform: a function's own name, or its class."""
+    return str(getattr(transform, "__name__", type(transform).__name__))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 Transform = Callable[..., Any]
@@ -20,3 +21,13 @@ def sort_by_order(
         return []
     listed = [funcs] if callable(funcs) else list(funcs)
     return sorted(listed, key=lambda func: getattr(func, order_key, 0))
+
+
+def number_repeats(names: Sequence[str]) -> list[str]:
+    """The names, a repeated one numbered from 2 on: a, b, a -> a, b, a#2."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return numbered

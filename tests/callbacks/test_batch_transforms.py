@@ -50,8 +50,8 @@ def test_each_phase_has_its_own_transforms_in_their_order():
 
     make_learner(dls, BatchTransforms([Plus(), Scale(2.0, 1)], [Scale(3.0, 9), Plus()]), inputs).fit(1)
 
-    assert torch.equal(inputs.train[0], dls.train[0][0] * 2.0 + 1.0)
-    assert torch.equal(inputs.valid[0], (dls.valid[0][0] + 1.0) * 3.0)
+    assert torch.equal(inputs.train[0], dls.train_dl[0][0] * 2.0 + 1.0)
+    assert torch.equal(inputs.valid[0], (dls.valid_dl[0][0] + 1.0) * 3.0)
 
 
 def test_a_transform_that_needs_keys_gets_those_of_the_batch():
@@ -59,8 +59,8 @@ def test_a_transform_that_needs_keys_gets_those_of_the_batch():
 
     make_learner(dls, BatchTransforms([AddKeys()]), inputs).fit(1)
 
-    assert torch.equal(inputs.train[0], dls.train[0][0] + torch.arange(3)[:, None])
-    assert torch.equal(inputs.valid[0], dls.valid[0][0])
+    assert torch.equal(inputs.train[0], dls.train_dl[0][0] + torch.arange(3)[:, None])
+    assert torch.equal(inputs.valid[0], dls.valid_dl[0][0])
 
 
 def test_a_plain_function_is_a_transform():
@@ -68,7 +68,7 @@ def test_a_plain_function_is_a_transform():
 
     make_learner(dls, BatchTransforms([torch.neg], [torch.neg]), inputs).fit(1)
 
-    assert torch.equal(inputs.train[0], -dls.train[0][0])
+    assert torch.equal(inputs.train[0], -dls.train_dl[0][0])
 
 
 def test_missing_keys_are_said():
@@ -84,8 +84,8 @@ def test_missing_keys_are_said():
 
 def test_the_batch_itself_is_not_changed():
     dls = loaders([3], [2])
-    before = dls.train[0][0].clone()
+    before = dls.train_dl[0][0].clone()
 
     make_learner(dls, BatchTransforms([Plus()])).fit(2)
 
-    assert torch.equal(dls.train[0][0], before)
+    assert torch.equal(dls.train_dl[0][0], before)

@@ -68,7 +68,7 @@ def test_parts_that_are_no_tensors_stay_as_they_are():
             assert self.batch[2] == ["a.jpg", "b.jpg"]
 
     dls = loaders([2], [])
-    dls.train = [(*dls.train[0], ["a.jpg", "b.jpg"])]
+    dls.train_dl = [(*dls.train_dl[0], ["a.jpg", "b.jpg"])]
     log = EventLog()
 
     make_learner(dls, DeviceCallback("cpu"), Names(), log).fit(1)

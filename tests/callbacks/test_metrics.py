@@ -44,7 +44,7 @@ def test_valid_values_are_those_of_all_images_at_once():
 
     learner.fit(1)
 
-    x, y = (torch.cat(parts) for parts in zip(*dls.valid, strict=True))
+    x, y = (torch.cat(parts) for parts in zip(*dls.valid_dl, strict=True))
     with torch.no_grad():
         pred = learner.model(x)
     assert rows.rows[0]["valid_loss"] == pytest.approx(F.cross_entropy(pred, y).item(), rel=1e-6)

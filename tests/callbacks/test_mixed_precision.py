@@ -95,7 +95,7 @@ def test_mixed_precision_learns_and_repeats_bit_for_bit():
 
     for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(one, other)
-    x, y = dls.valid[0]
+    x, y = dls.valid_dl[0]
     assert (models[0].eval()(x).argmax(1) == y).float().mean() > 0.95
 
 

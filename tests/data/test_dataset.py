@@ -14,7 +14,7 @@ from imagekit.errors import ManifestError
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
-from imagekit.transforms.items import ResizeFixed
+from imagekit.transforms.resize import ResizeFixed
 
 
 @pytest.fixture

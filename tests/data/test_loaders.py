@@ -8,8 +8,9 @@ import pytest
 import torch
 from trees import draw_image
 
-from imagekit.data.dataset import Sample
-from imagekit.data.loaders import Batch, DataLoaders, check_one_label, collate, valid_split
+from imagekit.data.batches import Batch, Sample, collate
+from imagekit.data.bunch import DataBunch
+from imagekit.data.loaders import check_one_label, valid_split
 from imagekit.errors import ManifestError, ShapeError
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.read import read_manifest
@@ -17,7 +18,7 @@ from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 
 
 def make_loaders(path, **options):
-    return DataLoaders.from_manifest(
+    return DataBunch.from_manifest(
         read_manifest(path),
         train_transforms=[RandomResizedCrop(16)],
         valid_transforms=[CenterCrop(16)],
@@ -28,7 +29,7 @@ def make_loaders(path, **options):
 
 
 def test_a_batch_is_uint8_with_targets_keys_and_rows(manifest_path):
-    batch = next(iter(make_loaders(manifest_path).train))
+    batch = next(iter(make_loaders(manifest_path).train_dl))
 
     assert isinstance(batch, Batch)
     assert (batch.x.shape, batch.x.dtype) == ((4, 16, 16, 3), torch.uint8)
@@ -38,11 +39,11 @@ def test_a_batch_is_uint8_with_targets_keys_and_rows(manifest_path):
 def test_the_valid_batch_is_twice_as_large_and_in_order(manifest_path):
     loaders = make_loaders(manifest_path)
 
-    rows = [batch.rows.tolist() for batch in loaders.valid]
+    rows = [batch.rows.tolist() for batch in loaders.valid_dl]
 
     assert rows == [[0, 1, 2, 3, 4, 5]]
-    assert len(loaders.valid) == 1
-    assert loaders.valid.batch_size == 8
+    assert len(loaders.valid_dl) == 1
+    assert loaders.valid_dl.batch_size == 8
 
 
 def test_every_train_row_comes_once_an_epoch_in_another_order_each_time(manifest_path):
@@ -50,7 +51,7 @@ def test_every_train_row_comes_once_an_epoch_in_another_order_each_time(manifest
     orders = []
     for epoch in range(2):
         loaders.set_epoch(epoch)
-        orders.append([row for batch in loaders.train for row in batch.rows.tolist()])
+        orders.append([row for batch in loaders.train_dl for row in batch.rows.tolist()])
 
     assert [sorted(order) for order in orders] == [list(range(12))] * 2
     assert orders[0] != orders[1]
@@ -62,14 +63,14 @@ def test_workers_give_the_batches_that_one_process_gives(manifest_path):
     for epoch in range(2):
         alone.set_epoch(epoch)
         helped.set_epoch(epoch)
-        for one, other in zip(alone.train, helped.train, strict=True):
+        for one, other in zip(alone.train_dl, helped.train_dl, strict=True):
             assert all(a.equal(b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.slow
 def test_close_ends_the_workers_and_another_iteration_starts_new_ones(manifest_path):
     loaders = make_loaders(manifest_path, n_workers=1)
-    first = [batch.rows.tolist() for batch in loaders.train]
+    first = [batch.rows.tolist() for batch in loaders.train_dl]
     workers = multiprocessing.active_children()
 
     loaders.close()
@@ -77,7 +78,7 @@ def test_close_ends_the_workers_and_another_iteration_starts_new_ones(manifest_p
     assert len(workers) == 1
     assert not any(worker in multiprocessing.active_children() for worker in workers)
     with closing(loaders):
-        assert [batch.rows.tolist() for batch in loaders.train] == first
+        assert [batch.rows.tolist() for batch in loaders.train_dl] == first
 
 
 def test_loaders_that_decode_in_this_process_have_nothing_to_close(manifest_path):
@@ -85,13 +86,13 @@ def test_loaders_that_decode_in_this_process_have_nothing_to_close(manifest_path
 
     loaders.close()
 
-    assert len(list(loaders.train)) == 3
+    assert len(list(loaders.train_dl)) == 3
 
 
 def test_the_same_epoch_again_gives_the_same_batches(manifest_path):
     loaders = make_loaders(manifest_path)
 
-    first, again = list(loaders.train), list(loaders.train)
+    first, again = list(loaders.train_dl), list(loaders.train_dl)
 
     assert all(a.x.equal(b.x) for a, b in zip(first, again, strict=True))
 
@@ -101,10 +102,10 @@ def test_images_of_several_sizes_cannot_be_stacked_and_the_cure_is_named(tmp_pat
     draw_image(tmp_path / "train/cat/2.JPEG", "cat", seed=2, size=(20, 32))
     draw_image(tmp_path / "val/cat/3.JPEG", "cat", seed=3)
     manifest = read_manifest(build_manifest(tmp_path, n_workers=1).output)
-    loaders = DataLoaders.from_manifest(manifest, train_transforms=[], valid_transforms=[], batch_size=4)
+    loaders = DataBunch.from_manifest(manifest, train_transforms=[], valid_transforms=[], batch_size=4)
 
     with pytest.raises(ShapeError) as caught:
-        next(iter(loaders.train))
+        next(iter(loaders.train_dl))
 
     assert str(caught.value) == (
         "images of 2 sizes cannot be stacked: 20 x 32, 40 x 32\n"
@@ -117,7 +118,7 @@ def test_a_collate_of_ones_own_takes_the_place(manifest_path):
     def count(samples: list[Sample]) -> int:
         return len(samples)
 
-    assert list(make_loaders(manifest_path, collate=count).train) == [4, 4, 4]
+    assert list(make_loaders(manifest_path, collate=count).train_dl) == [4, 4, 4]
 
 
 def test_collate_keeps_pixels_and_order():
@@ -136,7 +137,7 @@ def test_a_file_that_went_bad_is_told_alike_wherever_it_was_decoded(manifest_pat
     (root / "val/cat/1.JPEG").write_bytes(b"no longer a picture")
 
     with closing(loaders), pytest.raises(ManifestError) as caught:
-        list(loaders.valid)
+        list(loaders.valid_dl)
 
     assert str(caught.value) == (
         "val/cat/1.JPEG cannot be used any more: "
@@ -159,9 +160,9 @@ def test_the_rows_to_validate_on_are_valid_or_else_the_first_named_ones(tmp_path
         draw_image(tmp_path / folder / "cat/1.JPEG", "cat", seed=seed)
     manifest = read_manifest(build_manifest(tmp_path, n_workers=1).output)
 
-    loaders = DataLoaders.from_manifest(manifest, train_transforms=[], valid_transforms=[])
+    loaders = DataBunch.from_manifest(manifest, train_transforms=[], valid_transforms=[])
 
-    assert (valid_split(manifest), loaders.valid.dataset.split) == (chosen, chosen)
+    assert (valid_split(manifest), loaders.valid_dl.dataset.split) == (chosen, chosen)
 
 
 def test_a_manifest_without_any_of_them_is_refused_for_lack_of_valid(manifest_path):
@@ -169,7 +170,7 @@ def test_a_manifest_without_any_of_them_is_refused_for_lack_of_valid(manifest_pa
     bare = replace(manifest, table=manifest.rows("train"))
 
     with pytest.raises(ManifestError) as caught:
-        DataLoaders.from_manifest(bare, train_transforms=[], valid_transforms=[])
+        DataBunch.from_manifest(bare, train_transforms=[], valid_transforms=[])
 
     assert str(caught.value) == f"no row has split valid\n  where: {manifest_path}\n  fix: known: train"
 
@@ -180,7 +181,7 @@ def test_several_label_columns_are_no_single_target(manifest_path):
     several = replace(manifest, metadata=replace(manifest.metadata, label_columns=columns))
 
     with pytest.raises(ManifestError) as caught:
-        DataLoaders.from_manifest(several, train_transforms=[], valid_transforms=[])
+        DataBunch.from_manifest(several, train_transforms=[], valid_transforms=[])
 
     assert str(caught.value) == (
         "the manifest has 40 label columns, and a model learns one: "

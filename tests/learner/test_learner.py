@@ -364,7 +364,7 @@ def test_training_data_without_a_batch_says_so():
 
     assert str(caught.value) == (
         "the training data has no batch\n"
-        "  where: Learner.fit: dls.train\n"
+        "  where: Learner.fit: data.train_dl\n"
         "  fix: check that the train split has images, and that no incomplete batch was dropped"
     )
 
@@ -500,13 +500,13 @@ def hand_written_loop(model: nn.Module, dls: ToyLoaders, *, n_epochs: int) -> No
     opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(n_epochs):
         model.train()
-        for x, y in dls.train:
+        for x, y in dls.train_dl:
             F.cross_entropy(model(x), y).backward()
             opt.step()
             opt.zero_grad()
         model.eval()
         with torch.no_grad():
-            for x, _ in dls.valid:
+            for x, _ in dls.valid_dl:
                 model(x)
 
 
@@ -547,7 +547,7 @@ def test_a_linear_model_learns_what_a_line_separates():
 
     learner.fit(3)
 
-    assert share_right(learner.model.eval(), dls.valid) >= 0.98
+    assert share_right(learner.model.eval(), dls.valid_dl) >= 0.98
 
 
 def test_a_conv_net_learns_which_half_is_bright():
@@ -556,7 +556,7 @@ def test_a_conv_net_learns_which_half_is_bright():
 
     learner.fit(3)
 
-    assert share_right(learner.model.eval(), dls.valid) >= 0.98
+    assert share_right(learner.model.eval(), dls.valid_dl) >= 0.98
 
 
 def test_loop_works_with_batches_of_three_parts_and_keeps_them():

@@ -19,8 +19,8 @@ Batch = tuple[Tensor, ...]
 
 @dataclass
 class Loaders:
-    train: list[Batch]
-    valid: list[Batch]
+    train_dl: list[Batch]
+    valid_dl: list[Batch]
 
 
 def blobs(sizes: list[int], *, seed: int, with_keys: bool = False) -> list[Batch]:

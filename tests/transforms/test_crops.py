@@ -14,7 +14,7 @@ from PIL import Image
 from imagekit.errors import ConfigError
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.draws import make_keys, uniform
-from imagekit.transforms.items import ResizeFixed
+from imagekit.transforms.resize import ResizeFixed
 
 _SIDES = st.integers(1, 400)
 _DRAWS = st.lists(st.floats(0, 1, exclude_max=True), min_size=22, max_size=22)

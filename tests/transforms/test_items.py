@@ -10,8 +10,9 @@ from PIL import Image
 from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.draws import make_keys, uniform
 from imagekit.transforms.flips import RandomFlip
-from imagekit.transforms.items import ItemTransform, MakeRGB, ResizeFixed
-from imagekit.transforms.tensors import to_byte_tensor
+from imagekit.transforms.items import ItemTransform
+from imagekit.transforms.resize import ResizeFixed
+from imagekit.transforms.tensors import MakeRGB, to_byte_tensor
 
 
 def _noise(width: int = 30, height: int = 20) -> np.ndarray:

@@ -1,0 +1,124 @@
+"""Samples and batches: what a dataset hands to a loader, and a loader to the loop.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from imagekit.data.order import SampleRef
+from imagekit.errors import ShapeError
+
+
+class Sample(NamedTuple):
+    """One item of a split: x (a uint8 image [C, H, W], say), its target y, the key of its random draws, its row."""
+
+    x: Any
+    y: Any
+    key: int
+    row: int
+
+
+class SampleSource(Protocol):
+    """What a loader needs of a dataset: its length, the seed of its draws, and the samples of a batch at once."""
+
+    seed: int
+
+    def __len__(self) -> int: ...
+
+    def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
+        """The samples that the refs name; refs of one batch share an epoch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """`x, y = batch`; beside them `keys` and `rows`, int64 [B].
+
+    x: [B, C, H, W] uint8 for images, channels_last in memory. keys seed what batch transforms draw and stay on the CPU:
+    that is where draws are cheap. rows lead back to the split.
+    """
+
+    x: Any
+    y: Any
+    keys: Tensor
+    rows: Tensor
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.x
+        yield self.y
+
+    def __getitem__(self, index: int) -> Any:
+        return (self.x, self.y)[index]
+
+    def __len__(self) -> int:
+        return 2
+
+    def pin_memory(self) -> Batch:
+        """The same with x and y in memory that a GPU can fetch by itself; torch's DataLoader calls this."""
+        x, y = (part.pin_memory() if isinstance(part, Tensor) else part for part in self)
+        return replace(self, x=x, y=y)
+
+
+Collate = Callable[[Sequence[Sample]], Any]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one size. Raises ShapeError where sizes differ: give a transform that makes one size."""
+    shapes = {tuple(sample.x.shape) for sample in samples}
+    if len(shapes) > 1:
+        listed = ", ".join(" x ".join(map(str, reversed(shape[-2:]))) for shape in sorted(shapes)[:3])
+        raise ShapeError(
+            f"images of {len(shapes)} sizes cannot be stacked: {listed}",
+            where="collate",
+            fix="add ResizeFixed, CenterCrop or RandomResizedCrop to the transforms, or give your own collate",
+        )
+    return _batch(_stack([sample.x for sample in samples]), samples)
+
+
+def padding_collate(samples: Sequence[Sample], *, value: float = 0) -> Batch:
+    """Stack samples of several sizes, each filled up with `value` at the end of every axis to the largest of the batch.
+
+    For sequences of words or sounds, and for pictures that must not be resized. Raises ShapeError where the samples
+    differ in the number of their axes. Source: the pad_collate of fast.ai's 2019 course.
+    """
+    n_axes = {sample.x.ndim for sample in samples}
+    if len(n_axes) > 1:
+        raise ShapeError(
+            f"samples with {' and '.join(map(str, sorted(n_axes)))} axes cannot be padded to one size",
+            where="padding_collate",
+            fix="give tensors with the same number of axes",
+        )
+    most = [max(sides) for sides in zip(*(sample.x.shape for sample in samples), strict=True)]
+    padded = [F.pad(sample.x, _missing(sample.x, most), value=value) for sample in samples]
+    return _batch(_stack(padded), samples)
+
+
+def _missing(x: Tensor, most: Sequence[int]) -> list[int]:
+    """Padding as F.pad takes it: before and after, the last axis first."""
+    return [n for have, want in zip(reversed(x.shape), reversed(most), strict=True) for n in (0, want - have)]
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    first = tensors[0]
+    if first.ndim == 3 and first.permute(1, 2, 0).is_contiguous():
+        # pixel by pixel in memory: stacked as they lie and only looked at as [B, C, H, W]
+        return torch.stack([x.permute(1, 2, 0) for x in tensors]).permute(0, 3, 1, 2)
+    return torch.stack(list(tensors))
+
+
+def _batch(x: Tensor, samples: Sequence[Sample]) -> Batch:
+    targets = [sample.y for sample in samples]
+    return Batch(
+        x=x,
+        y=torch.stack(targets) if isinstance(targets[0], Tensor) else torch.tensor(targets),
+        keys=torch.tensor([sample.key for sample in samples]),
+        rows=torch.tensor([sample.row for sample in samples]),
+    )
