@@ -57,9 +57,8 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
         Raises ShapeError if something draws and there are no keys, or not as many as images.
         """
         if self.needs_keys and keys_B is None:
-            names = [name_of(t) for t in self.transforms if _draws(t)]
             raise ShapeError(
-                f"{', '.join(names)} got no keys",
+                f"{self.who_draws()} got no keys",
                 where="BatchPipeline: keys_B",
                 fix="make them with make_keys(seed=..., epoch=..., ids_B=...)",
             )
@@ -85,6 +84,10 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
     def needs_keys(self) -> bool:
         """Whether anything in it draws."""
         return any(map(_draws, self.transforms))
+
+    def who_draws(self) -> str:
+        """The names of the transforms that draw."""
+        return ", ".join(name_of(t) for t in self.transforms if _draws(t))
 
     def hypers(self) -> dict[str, tuple[BatchTransform, str]]:
         """What may change between batches: `rotate.max_degrees` and so on, of a second one `rotate#2.max_degrees`."""

@@ -35,7 +35,7 @@ class BatchTransforms(Callback):
     def begin_batch(self) -> None:
         """Transform `xb`. Raises ConfigError if a transform needs keys that the batch lacks."""
         pipeline = self.train_pipeline if self.learner.in_train else self.valid_pipeline
-        keys_B = batch_keys(self.learner.batch, who=pipeline) if pipeline.needs_keys else None
+        keys_B = batch_keys(self.learner.batch, who=pipeline.who_draws()) if pipeline.needs_keys else None
         self.learner.xb = pipeline(self.learner.xb, keys_B)
 
     def hypers(self) -> Iterable[str]:
@@ -47,12 +47,12 @@ class BatchTransforms(Callback):
         self.train_pipeline.set_hyper(name, value)
 
 
-def batch_keys(batch: Any, *, who: object) -> Tensor:
-    """The keys of a batch. Raises ConfigError where it has none; `who` needs them."""
+def batch_keys(batch: Any, *, who: str) -> Tensor:
+    """The keys of a batch. Raises ConfigError where it has none; `who` says what needs them."""
     keys_B = getattr(batch, "keys", None)
     if not isinstance(keys_B, Tensor):
         raise ConfigError(
-            f"{type(who).__name__} draws at random and needs keys, and the batch has none",
+            f"{who} draws at random and needs keys, and the batch has none",
             where="Learner: data",
             fix="use a DataBunch, or batches with an attribute `keys`, one int64 number an image",
         )

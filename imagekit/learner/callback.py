@@ -14,7 +14,8 @@ class Callback:
 
     Callbacks run by `_order`, equals in the order they were added. Orders in use: -20 timing, -10 train or eval mode,
     -5 device, 1 schedules, 2 batch transforms, 10 metrics, 40 the guard against NaN, 50 records, 60 checkpoints,
-    99 mixed precision, 100 progress.
+    90 mixing of images, 99 mixed precision, 100 progress. One whose options can be scheduled lists their names by a
+    method `hypers` and sets one by `set_hyper(name, value)`.
 
     Reading `self.model` reads the learner's `model`; writing must say `self.learner.model = ...`, so that a write is
     never lost in a callback. A method whose name looks like an event and is none is refused when the class is made.

@@ -15,9 +15,12 @@ from imagekit.errors import ConfigError
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
-def accuracy(pred_BK: Tensor, target_B: Tensor) -> Tensor:
-    """The share of the batch whose largest logit is at the target; a tensor without axes."""
-    return _mean(pred_BK.argmax(dim=1) == target_B)
+def accuracy(pred_BK: Tensor, target: Tensor) -> Tensor:
+    """The share of the batch whose largest logit is at the target; a tensor without axes.
+
+    target: class ids [B], or soft targets [B, K], of which the largest counts.
+    """
+    return _mean(pred_BK.argmax(dim=1) == _hard(target))
 
 
 def top_k(k: int) -> Metric:
@@ -25,9 +28,9 @@ def top_k(k: int) -> Metric:
     if k < 1:
         raise ConfigError(f"k is {k}, must be at least 1", where="top_k", fix="ask for top_k(5), say")
 
-    def top_k_accuracy(pred_BK: Tensor, target_B: Tensor) -> Tensor:
+    def top_k_accuracy(pred_BK: Tensor, target: Tensor) -> Tensor:
         best = pred_BK.topk(min(k, pred_BK.shape[1]), dim=1).indices
-        return _mean((best == target_B[:, None]).any(dim=1))
+        return _mean((best == _hard(target)[:, None]).any(dim=1))
 
     return top_k_accuracy
 
@@ -59,6 +62,10 @@ class AvgStats:
         if self._totals is None or not self.n_images:
             return dict.fromkeys(names)
         return {name: total / self.n_images for name, total in zip(names, self._totals.tolist(), strict=True)}
+
+
+def _hard(target: Tensor) -> Tensor:
+    return target if target.ndim == 1 else target.argmax(dim=1)
 
 
 def _mean(hits_B: Tensor) -> Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from learner.toy import loaders, make_learner
+from learner.toy import Loaders, conv_net, images, loaders, make_learner
 from torch import Tensor
 
+from imagekit.batch.geometry import Rotate
 from imagekit.callbacks.batch_transforms import BatchTransforms
+from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
 
@@ -76,9 +78,9 @@ def test_missing_keys_are_said():
         make_learner(loaders([3], [2]), BatchTransforms([AddKeys()])).fit(1)
 
     assert str(caught.value) == (
-        "AddKeys draws at random and needs keys; the batch has 2 parts\n"
-        "  where: BatchTransforms\n"
-        "  fix: use a loader whose batches are (x, y, keys)"
+        "AddKeys draws at random and needs keys, and the batch has none\n"
+        "  where: Learner: data\n"
+        "  fix: use a DataBunch, or batches with an attribute `keys`, one int64 number an image"
     )
 
 
@@ -89,3 +91,43 @@ def test_the_batch_itself_is_not_changed():
     make_learner(dls, BatchTransforms([Plus()])).fit(2)
 
     assert torch.equal(dls.train_dl[0][0], before)
+
+
+def test_the_strength_of_a_transform_is_scheduled_like_a_learning_rate():
+    class Strengths(Callback):
+        _order = 50
+
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def after_step(self) -> None:
+            self.seen.append(rotate.max_degrees)
+
+    rotate, strengths = Rotate(), Strengths()
+    data = Loaders(images([4] * 4, seed=1), images([4], seed=2))
+    for batch in data.train_dl:
+        batch.keys = torch.arange(4)
+
+    callbacks = [ParamScheduler("rotate.max_degrees", lambda position: 20 * position), BatchTransforms([rotate])]
+    make_learner(data, *callbacks, strengths, model=conv_net()).fit(2)
+
+    assert strengths.seen == [0, 2.5, 5, 7.5, 10, 12.5, 15, 17.5]
+
+
+def test_a_schedule_for_what_is_not_there_lists_transforms_too():
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, ParamScheduler("rotate.degrees", lambda position: 1.0), BatchTransforms([Rotate()])).fit(1)
+
+    assert 'nothing has a hyper "rotate.degrees"' in str(caught.value)
+    assert 'did you mean "rotate.max_degrees"?' in str(caught.value)
+
+
+def test_a_schedule_that_leaves_the_bounds_is_refused_at_that_step():
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, ParamScheduler("rotate.max_degrees", lambda _: -1.0), BatchTransforms([Rotate()])).fit(1)
+
+    assert str(caught.value) == (
+        "max_degrees is -1.0, must be from 0 to 180\n"
+        "  where: Rotate.max_degrees\n"
+        "  fix: set max_degrees = 0 to do without"
+    )

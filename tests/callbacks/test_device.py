@@ -24,12 +24,12 @@ class Devices(Callback):
         self.seen: list[set[str]] = []
 
     def begin_batch(self) -> None:
-        parts = [*self.batch, self.xb, self.yb, *self.model.parameters()]
+        parts = [self.xb, self.yb, *self.model.parameters()]
         self.seen.append({part.device.type for part in parts})
         raise CancelBatchException  # "meta" cannot compute a loss
 
 
-def test_model_and_every_part_of_the_batch_move():
+def test_model_and_inputs_move():
     devices = Devices()  # "meta" is a device that every machine has beside the CPU
 
     make_learner(loaders([2, 2], [2], with_keys=True), DeviceCallback("meta"), devices).fit(1)
@@ -62,7 +62,7 @@ def test_optimizer_state_follows_its_parameters():
         assert torch.equal(one, other)
 
 
-def test_parts_that_are_no_tensors_stay_as_they_are():
+def test_what_a_batch_carries_besides_stays_where_and_as_it_is():
     class Names(Callback):
         def begin_batch(self) -> None:
             assert self.batch[2] == ["a.jpg", "b.jpg"]

@@ -72,9 +72,7 @@ def test_unknown_hyper_is_refused_before_training():
         make_learner(None, ParamScheduler("momentom", line)).fit(1)
 
     assert str(caught.value).startswith(
-        'the optimizer has no hyper "momentom"\n'
-        "  where: ParamScheduler\n"
-        '  fix: did you mean "momentum"? known: dampening, '
+        'nothing has a hyper "momentom"\n  where: ParamScheduler\n  fix: did you mean "momentum"? known: dampening, '
     )
 
 

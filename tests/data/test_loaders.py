@@ -32,8 +32,11 @@ def test_a_batch_is_uint8_with_targets_keys_and_rows(manifest_path):
     batch = next(iter(make_loaders(manifest_path).train_dl))
 
     assert isinstance(batch, Batch)
-    assert (batch.x.shape, batch.x.dtype) == ((4, 16, 16, 3), torch.uint8)
-    assert [part.dtype for part in batch[1:]] == [torch.int64] * 3
+    x, y = batch
+    assert (x.shape, x.dtype) == ((4, 3, 16, 16), torch.uint8)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert [part.dtype for part in (y, batch.keys, batch.rows)] == [torch.int64] * 3
+    assert (batch[0] is x, batch[1] is y, len(batch)) == (True, True, 2)
 
 
 def test_the_valid_batch_is_twice_as_large_and_in_order(manifest_path):
@@ -64,7 +67,8 @@ def test_workers_give_the_batches_that_one_process_gives(manifest_path):
         alone.set_epoch(epoch)
         helped.set_epoch(epoch)
         for one, other in zip(alone.train_dl, helped.train_dl, strict=True):
-            assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+            pairs = [(one.x, other.x), (one.y, other.y), (one.keys, other.keys), (one.rows, other.rows)]
+            assert all(a.equal(b) for a, b in pairs)
 
 
 @pytest.mark.slow
@@ -122,7 +126,7 @@ def test_a_collate_of_ones_own_takes_the_place(manifest_path):
 
 
 def test_collate_keeps_pixels_and_order():
-    samples = [Sample(torch.full((2, 2, 3), value, dtype=torch.uint8), value, 10 + value, value) for value in range(3)]
+    samples = [Sample(torch.full((3, 2, 2), value, dtype=torch.uint8), value, 10 + value, value) for value in range(3)]
 
     batch = collate(samples)
 

@@ -559,13 +559,13 @@ def test_a_conv_net_learns_which_half_is_bright():
     assert share_right(learner.model.eval(), dls.valid_dl) >= 0.98
 
 
-def test_loop_works_with_batches_of_three_parts_and_keeps_them():
+def test_loop_keeps_what_a_batch_carries_besides_x_and_y():
     class Keys(Callback):
         def __init__(self) -> None:
             self.keys: list[list[int]] = []
 
         def begin_batch(self) -> None:
-            self.keys.append(self.batch[2].tolist())
+            self.keys.append(self.batch.keys.tolist())
 
     keys = Keys()
 

@@ -14,7 +14,11 @@ from imagekit.learner.events import EVENTS
 from imagekit.learner.learner import Learner
 from imagekit.learner.losses import cross_entropy
 
-Batch = tuple[Tensor, ...]
+
+class Batch(tuple[Tensor, ...]):
+    """(x, y), and `keys` where they were asked for."""
+
+    keys: Tensor
 
 
 @dataclass
@@ -30,7 +34,9 @@ def blobs(sizes: list[int], *, seed: int, with_keys: bool = False) -> list[Batch
     for size in sizes:
         y = torch.randint(0, 2, (size,), generator=generator)
         x = torch.randn(size, 2, generator=generator) * 0.3 + (y[:, None] * 2.0 - 1.0)
-        batches.append((x, y, torch.arange(size)) if with_keys else (x, y))
+        batches.append(Batch((x, y)))
+        if with_keys:
+            batches[-1].keys = torch.arange(size)
     return batches
 
 
@@ -42,7 +48,7 @@ def images(sizes: list[int], *, seed: int) -> list[Batch]:
         y = torch.randint(0, 2, (size,), generator=generator)
         x = torch.randn(size, 3, 8, 8, generator=generator) * 0.5
         x[:, :, :4] += (y * 2.0 - 1.0)[:, None, None, None]
-        batches.append((x, y))
+        batches.append(Batch((x, y)))
     return batches
 
 

@@ -16,9 +16,9 @@ from imagekit.transforms.compose import ItemPipeline, compose
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.draws import make_keys, uniform
 from imagekit.transforms.flips import RandomFlip
-from imagekit.transforms.items import MakeRGB, ResizeFixed
 from imagekit.transforms.order import sort_by_order
-from imagekit.transforms.tensors import to_byte_tensor
+from imagekit.transforms.resize import ResizeFixed
+from imagekit.transforms.tensors import MakeRGB, to_byte_tensor
 
 
 class _Append:

@@ -122,7 +122,7 @@ def test_flipping_bytes_equals_flipping_floats():
     array = _noise()
 
     bytes_first = to_byte_tensor(RandomFlip(1.0)(array, [0.0])).float() / 255
-    floats_first = (to_byte_tensor(array).float() / 255).flip(1)
+    floats_first = (to_byte_tensor(array).float() / 255).flip(2)
 
     assert torch.equal(bytes_first, floats_first)
 
@@ -155,7 +155,7 @@ def test_a_plain_transform_with_draws_is_refused():
         MakeRGB()(_noise(), [0.1])
 
     assert str(caught.value) == (
-        "MakeRGB got 1 draws, needs 0\n  where: item transform MakeRGB\n  fix: call it with the image alone"
+        "MakeRGB got 1 draws, needs 0\n  where: item transform MakeRGB\n  fix: call it with the item alone"
     )
 
 
@@ -164,14 +164,15 @@ def test_a_transform_must_say_what_it_does():
         ItemTransform()(_noise())
 
 
-def test_byte_tensor_holds_the_pixels_as_height_width_channels():
+def test_byte_tensor_has_channels_first_and_keeps_the_bytes_where_they_are():
     array = _noise()
 
     tensor = to_byte_tensor(Image.fromarray(array))
 
     assert tensor.dtype == torch.uint8
-    assert tensor.shape == (20, 30, 3)
-    assert np.array_equal(tensor.numpy(), array)
+    assert tensor.shape == (3, 20, 30)
+    assert tensor.stride() == (1, 90, 3)
+    assert np.array_equal(tensor.permute(1, 2, 0).numpy(), array)
 
 
 def test_byte_tensor_of_a_writable_array_shares_its_memory():
@@ -184,10 +185,10 @@ def test_byte_tensor_copies_what_cannot_be_shared():
     frozen, mirrored = _noise(), _noise()[:, ::-1]
     frozen.flags.writeable = False
 
-    assert np.array_equal(to_byte_tensor(frozen).numpy(), frozen)
+    assert np.array_equal(to_byte_tensor(frozen).permute(1, 2, 0).numpy(), frozen)
     assert to_byte_tensor(frozen).data_ptr() != frozen.ctypes.data
-    assert np.array_equal(to_byte_tensor(mirrored).numpy(), mirrored)
-    assert to_byte_tensor(mirrored).is_contiguous()
+    assert np.array_equal(to_byte_tensor(mirrored).permute(1, 2, 0).numpy(), mirrored)
+    assert to_byte_tensor(mirrored).permute(1, 2, 0).is_contiguous()
 
 
 @pytest.mark.parametrize(
@@ -203,5 +204,5 @@ def test_byte_tensor_refuses_what_is_not_rgb(image, facts):
         to_byte_tensor(image)
 
     assert str(caught.value) == (
-        f"the image is {facts}, must be RGB\n  where: to_byte_tensor\n  fix: put MakeRGB before it"
+        f"the image is {facts}, must be RGB or uint8 [H, W, C]\n  where: ToByteTensor\n  fix: put MakeRGB before it"
     )

@@ -1,0 +1,129 @@
+"""Erasing: boxes inside the image, their areas and shapes, and nothing else touched."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from imagekit.batch.erase import Cutout, RandomErasing, erase_boxes
+from imagekit.batch.normalize import Normalize
+from imagekit.batch.pipeline import BatchPipeline
+from imagekit.errors import ConfigError, ShapeError
+from imagekit.transforms.draws import make_keys, uniform
+
+
+def _keys(n: int) -> torch.Tensor:
+    return make_keys(seed=0, epoch=0, ids_B=torch.arange(n))
+
+
+def _boxes(transform: RandomErasing | Cutout, n: int = 5_000, *, size: tuple[int, int] = (60, 80)) -> torch.Tensor:
+    return transform.boxes(uniform(_keys(n), stream=transform.stream, n=transform.n_draws), size=size)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
+def test_only_the_box_is_filled(dtype, layout):
+    batch = torch.ones(2, 3, 6, 8).to(dtype).contiguous(memory_format=layout)
+
+    result = erase_boxes(batch, torch.tensor([[1, 2, 4, 5], [3, 3, 3, 6]]), fill=0.0)
+
+    expected = batch.clone()
+    expected[0, :, 2:5, 1:4] = 0
+    assert torch.equal(result, expected)
+    assert result.dtype == dtype
+    assert result.is_contiguous(memory_format=layout)
+    assert bool(batch.all())
+
+
+def test_random_boxes_lie_inside_and_have_the_areas_and_shapes_asked_for():
+    left, top, right, bottom = _boxes(RandomErasing(p=1.0)).unbind(dim=1)
+
+    area, ratio = (right - left) * (bottom - top) / 4800, (right - left) / (bottom - top)
+    assert left.min() == top.min() == 0
+    assert (right.max(), bottom.max()) == (80, 60)
+    assert (right > left).all()
+    assert 0.015 < area.min() < 0.03
+    assert 0.31 < area.max() < 0.35
+    assert 0.25 < ratio.min() < 0.35
+    assert 2.5 < ratio.max() < 4
+    assert abs(float((ratio > 1).double().mean()) - 0.5) < 0.05
+
+
+def test_a_box_that_never_fits_leaves_the_image_whole():
+    boxes = _boxes(RandomErasing(p=1.0, area=(0.9, 1.0), ratio=(5.0, 6.0)), 50, size=(10, 10))
+
+    assert (boxes[:, 0] == boxes[:, 2]).all()
+
+
+@pytest.mark.parametrize("transform", [RandomErasing(p=0.3), Cutout(side_px=9, p=0.3)])
+def test_images_are_erased_as_often_as_asked(transform):
+    left, _, right, _ = _boxes(transform).unbind(dim=1)
+
+    assert abs(float((right > left).double().mean()) - 0.3) < 3 * math.sqrt(0.3 * 0.7 / 5_000)
+
+
+def test_a_cutout_is_centred_on_any_pixel_and_cut_off_at_the_edges():
+    left, top, right, bottom = _boxes(Cutout(side_px=20)).unbind(dim=1)
+
+    assert left.min() == top.min() == 0
+    assert (right.max(), bottom.max()) == (80, 60)
+    assert ((right - left).min(), (right - left).max()) == (10, 20)
+    assert ((bottom - top).min(), (bottom - top).max()) == (10, 20)
+
+
+def test_erasing_comes_after_normalising_and_fills_with_the_train_mean():
+    batch = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pipeline = BatchPipeline([Cutout(side_px=8), Normalize([0.5] * 3, [0.2] * 3)])
+
+    result = pipeline(batch, _keys(4))
+
+    normal = Normalize([0.5] * 3, [0.2] * 3)(batch)
+    changed = (result != normal).any(dim=1)
+    assert changed.flatten(1).sum(dim=1).min() >= 16
+    assert torch.equal(result[~changed[:, None].expand_as(result)], normal[~changed[:, None].expand_as(result)])
+    assert (result[changed[:, None].expand_as(result)] == 0).all()
+
+
+def test_a_square_larger_than_the_image_says_both_sizes():
+    with pytest.raises(ShapeError) as caught:
+        Cutout(side_px=9)(torch.zeros(1, 3, 8, 20), _keys(1))
+
+    assert str(caught.value) == (
+        "the square is 9 pixels wide, the images are 20 x 8\n  where: Cutout.side_px\n  fix: make it smaller"
+    )
+
+
+@pytest.mark.parametrize("side_px", [0, 2.5, True])
+def test_a_side_that_is_no_side_is_refused(side_px):
+    with pytest.raises(ConfigError) as caught:
+        Cutout(side_px=side_px)
+
+    assert str(caught.value) == (
+        f"side_px is {side_px}, must be a whole number of pixels, at least 1\n"
+        "  where: Cutout.side_px\n"
+        "  fix: set half the side of the image, say"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"area": (0.0, 0.3)},
+            "area is (0.0, 0.3), must be (lowest, highest) above 0 and at most 1, the lowest first\n"
+            "  where: RandomErasing.area\n  fix: leave it out to get the default",
+        ),
+        (
+            {"ratio": (2.0, 1.0)},
+            "ratio is (2.0, 1.0), must be (lowest, highest) above 0, the lowest first\n"
+            "  where: RandomErasing.ratio\n  fix: leave it out to get the default",
+        ),
+    ],
+)
+def test_ranges_that_cannot_be_are_refused(options, text):
+    with pytest.raises(ConfigError) as caught:
+        RandomErasing(**options)
+
+    assert str(caught.value) == text
