@@ -99,6 +99,10 @@ class ImageError(ImagekitError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # worker processes send their errors back, and an exception is unpickled from its first argument alone
+        return type(self), (self.reason, self.detail), {"where": self.where, "fix": self.fix}
+
 
 class ManifestError(ImagekitError):
     """A manifest is damaged, newer than this version, or its files moved."""

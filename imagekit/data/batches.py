@@ -72,6 +72,7 @@ Collate = Callable[[Sequence[Sample]], Any]
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size. Raises ShapeError where sizes differ: give a transform that makes one size."""
+    _check_tensors(samples, where="collate")
     shapes = {tuple(sample.x.shape) for sample in samples}
     if len(shapes) > 1:
         listed = ", ".join(" x ".join(map(str, reversed(shape[-2:]))) for shape in sorted(shapes)[:3])
@@ -89,6 +90,7 @@ def padding_collate(samples: Sequence[Sample], *, value: float = 0) -> Batch:
     For sequences of words or sounds, and for pictures that must not be resized. Raises ShapeError where the samples
     differ in the number of their axes. Source: the pad_collate of fast.ai's 2019 course.
     """
+    _check_tensors(samples, where="padding_collate")
     n_axes = {sample.x.ndim for sample in samples}
     if len(n_axes) > 1:
         raise ShapeError(
@@ -99,6 +101,23 @@ def padding_collate(samples: Sequence[Sample], *, value: float = 0) -> Batch:
     most = [max(sides) for sides in zip(*(sample.x.shape for sample in samples), strict=True)]
     padded = [F.pad(sample.x, _missing(sample.x, most), value=value) for sample in samples]
     return _batch(_stack(padded), samples)
+
+
+def _check_tensors(samples: Sequence[Sample], *, where: str) -> None:
+    """Raises ShapeError for what is no tensor, or a target that is neither a number nor a tensor."""
+    for sample in samples:
+        if not isinstance(sample.x, Tensor):
+            raise ShapeError(
+                f"row {sample.row} is a {type(sample.x).__name__}, must be a tensor",
+                where=where,
+                fix="end the transforms with to_byte_tensor",
+            )
+        if not isinstance(sample.y, Tensor | int | float):
+            raise ShapeError(
+                f"the target of row {sample.row} is {sample.y!r}, must be a number or a tensor",
+                where=where,
+                fix="encode labels with a Processor: label_by_func(..., proc_y=CategoryProcessor())",
+            )
 
 
 def _missing(x: Tensor, most: Sequence[int]) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from imagekit.data.batches import Sample
-from imagekit.data.order import SampleRef
+from imagekit.data.order import SampleRef, keys_of
 from imagekit.errors import ImageError, ManifestError
 from imagekit.files.names import display_name, to_path
 from imagekit.files.read import read_file
@@ -24,7 +24,6 @@ from imagekit.pixels.open import open_image
 from imagekit.pixels.rgb import to_rgb
 from imagekit.pixels.upright import upright
 from imagekit.transforms.compose import ItemPipeline
-from imagekit.transforms.draws import make_keys
 from imagekit.transforms.order import Transform
 from imagekit.transforms.tensors import to_byte_tensor
 
@@ -69,17 +68,12 @@ class ManifestDataset(Dataset[tuple[Tensor, int]]):
 
     def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
         """The samples of a batch, in the order of the refs."""
-        keys_B = self.keys(refs)
+        keys_B = keys_of(refs, seed=self.seed)
         draws = self.pipeline.draw(keys_B).tolist()
         return [
             Sample(self.load(ref.row, row_draws), int(self._targets[ref.row]), key, ref.row)
             for ref, key, row_draws in zip(refs, keys_B.tolist(), draws, strict=True)
         ]
-
-    def keys(self, refs: Sequence[SampleRef]) -> Tensor:
-        """The int64 [B] keys of all random draws for these samples; refs of one batch share an epoch."""
-        ids_B = torch.tensor([ref.row for ref in refs], dtype=torch.int64)
-        return make_keys(seed=self.seed, epoch=refs[0].epoch, ids_B=ids_B)
 
     def load(self, row: int, draws: Sequence[float]) -> Tensor:
         """One image, decoded and transformed: uint8 [C, H, W], or what the last transform makes of it."""

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from imagekit.data.lists import ListContainer
-from imagekit.data.order import SampleRef
+from imagekit.data.order import SampleRef, keys_of
 from imagekit.errors import ImageError, SourceError
 from imagekit.files.discover import Discovery, discover
 from imagekit.files.names import display_name, to_path
@@ -25,7 +24,6 @@ from imagekit.manifest.read import Manifest
 from imagekit.pixels.open import open_image
 from imagekit.pixels.upright import upright
 from imagekit.transforms.compose import ItemPipeline
-from imagekit.transforms.draws import make_keys
 from imagekit.transforms.order import Transform
 
 _N_LISTED = 3
@@ -78,8 +76,7 @@ class ItemList(ListContainer):
 
         refs: of one epoch; the row is the position in this list.
         """
-        ids_B = torch.tensor([ref.row for ref in refs], dtype=torch.int64)
-        keys_B = make_keys(seed=self.seed, epoch=refs[0].epoch if refs else 0, ids_B=ids_B)
+        keys_B = keys_of(refs, seed=self.seed)
         draws = self.pipeline.draw(keys_B).tolist()
         return [self._get(self.items[ref.row], row) for ref, row in zip(refs, draws, strict=True)], keys_B
 

@@ -1,11 +1,11 @@
 """The order of an epoch: a pure function of the number of rows, the seed and the epoch.
 
-Shapes: N rows.
+Shapes: N rows, B batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,12 @@ class SampleRef(NamedTuple):
 
     epoch: int
     row: int
+
+
+def keys_of(refs: Sequence[SampleRef], *, seed: int) -> Tensor:
+    """The keys of all random draws for these samples, int64 [B]; refs of one batch share an epoch."""
+    ids_B = torch.tensor([ref.row for ref in refs], dtype=torch.int64)
+    return make_keys(seed=seed, epoch=refs[0].epoch if refs else 0, ids_B=ids_B)
 
 
 def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:

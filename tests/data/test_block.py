@@ -493,11 +493,12 @@ def test_items_without_labels_make_no_batches_and_the_step_between_is_named(root
     )
 
 
-def test_a_file_that_went_bad_is_named_by_the_loader(root):
-    data = label_folder(root).to_databunch(4)
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_file_that_went_bad_is_named_by_the_loader(root, num_workers):
+    data = label_folder(root).to_databunch(4, num_workers=num_workers)
     (root / "val/cat/1.JPEG").write_bytes(b"no longer a picture")
 
-    with pytest.raises(ImageError) as caught:
+    with closing(data), pytest.raises(ImageError) as caught:
         list(data.valid_dl)
 
     assert str(caught.value) == (

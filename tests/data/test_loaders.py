@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from trees import draw_image
 
-from imagekit.data.batches import Batch, Sample, collate
+from imagekit.data.batches import Batch, Sample, collate, padding_collate
 from imagekit.data.bunch import DataBunch
 from imagekit.data.loaders import check_one_label, valid_split
 from imagekit.errors import ManifestError, ShapeError
@@ -132,6 +133,78 @@ def test_collate_keeps_pixels_and_order():
 
     assert batch.x[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert (batch.y.tolist(), batch.keys.tolist()) == ([0, 1, 2], [10, 11, 12])
+
+
+def test_images_that_are_no_tensors_yet_cannot_be_stacked():
+    with pytest.raises(ShapeError) as caught:
+        collate([Sample(Image.new("RGB", (2, 2)), 0, 0, 7)])
+
+    assert str(caught.value) == (
+        "row 7 is a Image, must be a tensor\n  where: collate\n  fix: end the transforms with to_byte_tensor"
+    )
+
+
+def test_labels_that_are_still_names_cannot_be_stacked():
+    with pytest.raises(ShapeError) as caught:
+        collate([Sample(torch.zeros(3, 2, 2), "cat", 0, 7)])
+
+    assert str(caught.value) == (
+        "the target of row 7 is 'cat', must be a number or a tensor\n"
+        "  where: collate\n"
+        "  fix: encode labels with a Processor: label_by_func(..., proc_y=CategoryProcessor())"
+    )
+
+
+def test_padding_fills_up_to_the_largest_of_the_batch():
+    words = [torch.tensor([1, 2, 3]), torch.tensor([4])]
+    samples = [Sample(x, number, number, number) for number, x in enumerate(words)]
+
+    batch = padding_collate(samples, value=9)
+
+    assert batch.x.tolist() == [[1, 2, 3], [4, 9, 9]]
+    assert batch.y.tolist() == [0, 1]
+
+
+def test_padding_pictures_keeps_their_pixels_at_the_top_left():
+    small, large = torch.ones(3, 2, 4), torch.ones(3, 5, 3)
+
+    batch = padding_collate([Sample(small, 0, 0, 0), Sample(large, 1, 1, 1)])
+
+    assert batch.x.shape == (2, 3, 5, 4)
+    assert torch.equal(batch.x[0, :, :2], small)
+    assert batch.x.sum() == small.sum() + large.sum()
+
+
+def test_samples_of_other_axes_cannot_be_padded():
+    with pytest.raises(ShapeError) as caught:
+        padding_collate([Sample(torch.zeros(3), 0, 0, 0), Sample(torch.zeros(3, 4), 0, 0, 1)])
+
+    assert str(caught.value) == (
+        "samples with 1 and 2 axes cannot be padded to one size\n"
+        "  where: padding_collate\n"
+        "  fix: give tensors with the same number of axes"
+    )
+
+
+def test_a_padding_collate_serves_images_of_several_sizes(tmp_path):
+    for number, size in enumerate([(40, 32), (20, 32), (30, 10)]):
+        draw_image(tmp_path / f"train/cat/{number}.JPEG", "cat", seed=number, size=size)
+    draw_image(tmp_path / "val/cat/3.JPEG", "cat", seed=3)
+    manifest = read_manifest(build_manifest(tmp_path, n_workers=1).output)
+    options = {"train_transforms": [], "valid_transforms": [], "collate": padding_collate}
+
+    batch = next(iter(DataBunch.from_manifest(manifest, batch_size=4, **options).train_dl))
+
+    assert batch.x.shape == (3, 3, 32, 40)
+
+
+def test_a_pinned_batch_keeps_everything(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    batch = collate([Sample(torch.zeros(3, 2, 2), 4, 10, 7)])
+
+    pinned = batch.pin_memory()
+
+    assert (pinned.x.max(), pinned.y.tolist(), pinned.keys.tolist(), pinned.rows.tolist()) == (1, [5], [10], [7])
 
 
 @pytest.mark.parametrize("n_workers", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -33,6 +33,40 @@ def test_without_smoothing_it_is_torchs_cross_entropy():
     assert torch.equal(cross_entropy(pred_BK, target_B), F.cross_entropy(pred_BK, target_B))
 
 
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**31), smoothing=st.floats(0.0, 1.0), soft=st.booleans())
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_it_equals_torchs_smoothing_for_hard_and_soft_targets(seed, smoothing, soft, reduction):
+    generator = torch.Generator().manual_seed(seed)
+    pred_BK = torch.randn(6, 4, generator=generator)
+    soft_BK = torch.rand(6, 4, generator=generator).softmax(dim=1)
+    target = soft_BK if soft else soft_BK.argmax(dim=1)
+
+    loss = cross_entropy(pred_BK, target, label_smoothing=smoothing, reduction=reduction)
+
+    expected = F.cross_entropy(pred_BK, target, label_smoothing=smoothing, reduction=reduction)
+    assert torch.equal(loss, expected)
+
+
+def test_smoothing_gives_each_other_class_a_kth_of_it():
+    k, e = 4, 0.2
+    logp_K = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+
+    loss = cross_entropy(logp_K[None], torch.tensor([2]), label_smoothing=e)
+
+    weights = torch.tensor([e / k, e / k, 1 - e + e / k, e / k])
+    assert loss.item() == pytest.approx(-(weights * logp_K).sum().item(), abs=1e-6)
+
+
+def test_a_mixed_target_costs_the_weighted_sum_of_both():
+    pred_BK, soft = torch.randn(1, 3), torch.tensor([[0.7, 0.0, 0.3]])
+
+    loss = cross_entropy(pred_BK, soft)
+
+    both = [cross_entropy(pred_BK, torch.tensor([target])) for target in (0, 2)]
+    torch.testing.assert_close(loss, 0.7 * both[0] + 0.3 * both[1])
+
+
 def test_large_logits_stay_finite():
     assert cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).item() == 2e4
 

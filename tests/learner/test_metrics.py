@@ -24,6 +24,14 @@ def test_top_k_counts_the_target_among_the_largest():
     assert [top_k(k)(pred_BK, target_B).item() for k in (1, 2, 3, 5)] == [0.5, 0.75, 1.0, 1.0]
 
 
+def test_of_soft_targets_the_largest_share_counts():
+    pred_BK = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.5]])
+    soft_BK = torch.tensor([[0.6, 0.4, 0.0], [0.0, 0.3, 0.7]])
+
+    assert accuracy(pred_BK, soft_BK).item() == 0.5
+    assert top_k(2)(pred_BK, soft_BK).item() == 1.0
+
+
 def test_top_zero_is_refused():
     with pytest.raises(ConfigError) as caught:
         top_k(0)

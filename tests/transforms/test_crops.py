@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagekit.errors import ConfigError
-from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
+from imagekit.errors import ConfigError, ShapeError
+from imagekit.pixels.resize import FILTERS
+from imagekit.transforms.crops import CenterCrop, Crop, GeneralCrop, RandomCrop, RandomResizedCrop
 from imagekit.transforms.draws import make_keys, uniform
 from imagekit.transforms.resize import ResizeFixed
 
@@ -188,3 +189,116 @@ def test_a_range_of_ratios_that_cannot_be_is_refused(ratio):
         "  where: RandomResizedCrop.ratio\n"
         "  fix: leave it out to get the default"
     )
+
+
+@pytest.mark.parametrize(
+    ("crop_size", "box"),
+    [(None, (100, 0, 300, 200)), (50, (175, 75, 225, 125)), ((60, 20), (170, 90, 230, 110))],
+)
+def test_a_general_crop_is_centred_and_by_default_the_largest_square(crop_size, box):
+    assert GeneralCrop(8, crop_size=crop_size).box(400, 200) == box
+
+
+def test_a_crop_is_one_step_on_the_source_not_two():
+    # the box at its size directly, beside a resize of the whole image and a crop of that
+    array = _noise(200, 100)
+
+    at_once = GeneralCrop(32, crop_size=64)(array)
+
+    box = (68, 18, 132, 82)
+    expected = np.asarray(Image.fromarray(array).resize((32, 32), Image.Resampling.BILINEAR, box=box)).astype(int)
+    cut = np.asarray(Image.fromarray(array).crop(box).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+    two_steps = np.asarray(Image.fromarray(array).resize((100, 50)).crop((34, 9, 66, 41))).astype(int)
+    assert np.abs(at_once - cut).max() <= 1
+    assert np.abs(at_once[2:-2, 2:-2] - expected[2:-2, 2:-2]).max() <= 1
+    assert np.abs(at_once - two_steps).mean() > 5
+
+
+def test_a_random_crop_reaches_every_position_evenly():
+    transform = RandomCrop(8, crop_size=10)
+    keys = make_keys(seed=0, epoch=0, ids_B=torch.arange(11_000))
+    boxes = np.array([transform.box(20, 15, row) for row in uniform(keys, stream=transform.stream, n=2).tolist()])
+
+    lefts, tops = np.bincount(boxes[:, 0], minlength=11), np.bincount(boxes[:, 1], minlength=6)
+
+    assert (len(lefts), len(tops)) == (11, 6)
+    assert np.abs(lefts - 1000).max() < 5 * math.sqrt(1000)
+    assert np.abs(tops - 11_000 / 6).max() < 5 * math.sqrt(11_000 / 6)
+    assert ((boxes[:, 2:] - boxes[:, :2]) == 10).all()
+
+
+@pytest.mark.parametrize("transform", [GeneralCrop(8, crop_size=(30, 10)), RandomCrop(8, crop_size=(30, 10))])
+def test_a_crop_that_does_not_fit_says_both_sizes(transform):
+    with pytest.raises(ShapeError) as caught:
+        transform(_noise(20, 20), [0.0] * transform.n_draws)
+
+    assert str(caught.value) == (
+        "the crop is 30 x 10 pixels, the image 20 x 20\n"
+        f"  where: {type(transform).__name__}.crop_size\n"
+        "  fix: make it smaller, or leave it out to crop the largest square"
+    )
+
+
+def test_a_crop_size_that_is_no_size_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        RandomCrop(8, crop_size=0)
+
+    assert str(caught.value) == (
+        "size is 0, must be a side or (width, height) in whole pixels, at least 1\n"
+        "  where: RandomCrop.crop_size\n"
+        "  fix: set a size such as 128 or (160, 120)"
+    )
+
+
+def test_a_filter_is_drawn_for_each_image_all_as_likely():
+    several = ("nearest", "bilinear", "lanczos")
+    transform = RandomResizedCrop(8, filter=several)
+    draws = uniform(make_keys(seed=0, epoch=0, ids_B=torch.arange(9_000)), stream=transform.stream, n=transform.n_draws)
+
+    counts = [sum(transform.pick_filter(row) == name for row in draws.tolist()) for name in several]
+
+    assert transform.n_draws == RandomResizedCrop.n_draws + 1
+    assert max(abs(count - 3_000) for count in counts) < 3 * math.sqrt(9_000 * 2 / 9)
+
+
+@pytest.mark.parametrize("number", range(len(FILTERS)))
+def test_a_drawn_filter_is_the_one_that_is_used(number):
+    array, several = _noise(40, 40), tuple(FILTERS)
+    draw = (number + 0.5) / len(several)
+
+    result = ResizeFixed(16, filter=several)(array, [draw])
+
+    assert np.array_equal(result, ResizeFixed(16, filter=several[number])(array))
+
+
+def test_a_choice_of_filters_changes_no_box():
+    row = [*_rows(1)[0], 0.9]
+
+    assert RandomResizedCrop(8, filter=("box", "lanczos")).box(90, 70, row) == RandomResizedCrop(8).box(
+        90, 70, row[:-1]
+    )
+
+
+def test_an_empty_choice_of_filters_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        CenterCrop(8, filter=())
+
+    assert str(caught.value) == "filter is empty\n  where: CenterCrop.filter\n  fix: name at least one: bilinear, say"
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4, 13])
+@pytest.mark.parametrize("filter", ["bilinear", "lanczos", "nearest"])
+def test_arrays_of_any_number_of_channels_are_cropped_alike(n_channels, filter):
+    grey = _noise(50, 40)[..., :1]
+    transform, row = RandomResizedCrop(16, filter=filter), _rows(1)[0]
+
+    result = transform(np.repeat(grey, n_channels, axis=2), row)
+
+    expected = transform(np.repeat(grey, 3, axis=2), row)[..., :1]
+    assert result.shape == (16, 16, n_channels)
+    assert np.array_equal(result, np.repeat(expected, n_channels, axis=2))
+
+
+def test_a_crop_must_say_where():
+    with pytest.raises(NotImplementedError, match="Crop"):
+        Crop(8).box(10, 10)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import ShapeError
-from imagekit.transforms.draws import make_keys, uniform
+from imagekit.transforms.draws import make_keys, uniform, uniform_streams
 
 _WORD = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
@@ -55,6 +55,19 @@ def test_the_reference_itself_is_the_published_splitmix64():
     outputs = [_mix((1234567 + (i + 1) * _GAMMA) & _WORD) for i in range(3)]
 
     assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+@settings(deadline=None)
+@given(counts=st.lists(st.integers(0, 5), max_size=6), n_keys=st.integers(0, 5))
+def test_streams_drawn_together_are_those_drawn_one_by_one(counts, n_keys):
+    streams = [(f"stream {i}", n) for i, n in enumerate(counts)]
+    keys = make_keys(seed=1, epoch=2, ids_B=torch.arange(n_keys))
+
+    together = uniform_streams(keys, streams)
+
+    one_by_one = [uniform(keys, stream=name, n=n) for name, n in streams]
+    assert together.shape == (n_keys, sum(counts))
+    assert torch.equal(together, torch.cat([torch.empty(n_keys, 0, dtype=torch.float64), *one_by_one], dim=1))
 
 
 @settings(deadline=None)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.draws import make_keys, uniform
-from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.flips import RandomDihedral, RandomFlip
 from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.resize import ResizeFixed
-from imagekit.transforms.tensors import MakeRGB, to_byte_tensor
+from imagekit.transforms.tensors import MakeRGB, make_rgb, to_byte_tensor, to_float_tensor
 
 
 def _noise(width: int = 30, height: int = 20) -> np.ndarray:
@@ -206,3 +206,49 @@ def test_byte_tensor_refuses_what_is_not_rgb(image, facts):
     assert str(caught.value) == (
         f"the image is {facts}, must be RGB or uint8 [H, W, C]\n  where: ToByteTensor\n  fix: put MakeRGB before it"
     )
+
+
+@pytest.mark.parametrize("n_channels", [1, 4, 13])
+def test_byte_tensor_takes_arrays_of_any_number_of_channels(n_channels):
+    array = np.repeat(_noise()[..., :1], n_channels, axis=2)
+
+    assert to_byte_tensor(array).shape == (n_channels, 20, 30)
+
+
+def test_float_tensor_is_exactly_each_byte_over_255():
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+
+    result = to_float_tensor(to_byte_tensor(values))
+
+    assert torch.equal(result.flatten(), torch.arange(256) / 255)
+    assert (float(result.max()), result.dtype) == (1.0, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("image", "facts"),
+    [(torch.zeros(3, 4, 4), "torch.float32 [3, 4, 4]"), (_noise(), "a ndarray"), (Image.new("RGB", (2, 2)), "a Image")],
+)
+def test_float_tensor_wants_bytes_in_a_tensor(image, facts):
+    with pytest.raises(ShapeError) as caught:
+        to_float_tensor(image)
+
+    assert str(caught.value) == (
+        f"the image is {facts}, must be a uint8 tensor\n  where: ToFloatTensor\n  fix: put ToByteTensor before it"
+    )
+
+
+def test_all_plain_transforms_have_the_lessons_order():
+    transforms = [to_float_tensor, to_byte_tensor, RandomFlip(), RandomDihedral(), ResizeFixed(8), make_rgb]
+
+    assert [t._order for t in transforms] == [30, 20, 11, 11, 10, 0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "LA"])
+def test_pictures_of_any_mode_have_their_pixels_right_once_they_are_rgb(mode):
+    # without the step to RGB their bytes would be taken for pixels
+    picture = Image.fromarray(np.full((4, 6, 3), 255, np.uint8)).convert(mode)
+
+    tensor = to_byte_tensor(make_rgb(picture))
+
+    assert tensor.shape == (3, 4, 6)
+    assert (tensor == 255).all()
