@@ -27,6 +27,7 @@ COMMANDS = (
     Entry("make-subset", "imagekit.cli.make_subset:make_subset", "Build a subset folder from a source folder."),
     Entry("manifest", "imagekit.cli.manifest:manifest", "List every image of a folder in one Parquet file."),
     Entry("inspect", "imagekit.cli.inspect:inspect", "Show what a manifest holds."),
+    Entry("show", "imagekit.cli.show:show", "Draw a picture of the images, to look at them."),
     Entry("export", "imagekit.cli.export:export", "Write a manifest in another program's format."),
     Entry("verify", "imagekit.cli.verify:verify", "Read a subset or the images of a manifest again and compare."),
     Entry("diff", "imagekit.cli.diff:diff", "Tell what changed between two manifests."),

@@ -146,7 +146,10 @@ def _check_box(box: Box | None, size: tuple[int, int]) -> None:
 
 
 def _check_array(image_HWC: np.ndarray | torch.Tensor) -> None:
-    if image_HWC.ndim != 3 or str(image_HWC.dtype).removeprefix("torch.") != "uint8":
+    is_bytes = (
+        image_HWC.dtype == np.uint8 if isinstance(image_HWC, np.ndarray) else str(image_HWC.dtype) == "torch.uint8"
+    )
+    if image_HWC.ndim != 3 or not is_bytes:
         shape = tuple(image_HWC.shape)
         raise ShapeError(
             f"the array is {image_HWC.dtype} of shape {shape}, must be uint8 [H, W, C]", where="resize_hwc: image_HWC"

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from imagekit.cli.main import COMMANDS, cli
 
 ORDER = [
-    *("recipes", "make-subset", "verify", "manifest", "inspect", "export", "diff"),
+    *("recipes", "make-subset", "verify", "manifest", "inspect", "show", "export", "diff"),
     *("train", "evaluate", "report", "doctor"),
 ]
 EXPECTED = (0, 3)  # 3: something was found and said; no example may fail

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagekit.errors import ShapeError
-from imagekit.look.sheet import contact_sheet, fit_image
+from imagekit.look.sheet import cell_for, contact_sheet, fit_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -50,6 +50,21 @@ def test_titles_add_a_strip_above_each_picture():
     assert titled.crop((0, 0, 60, 10)).getextrema() != ((255, 255),) * 3
 
 
+def test_the_strip_of_titles_is_as_high_as_asked_for():
+    sheet = contact_sheet([plain(size=(120, 120))] * 2, n_columns=1, cell_px=124, titles=["a", "b"], title_px=30)
+
+    assert sheet.size == (124, 2 * (124 + 30))
+    assert [sheet.getpixel((60, y)) for y in (29, 33, 150, 154 + 33)] == [WHITE, RED, RED, RED]
+
+
+@settings(deadline=None, max_examples=60)
+@given(side_px=st.integers(6, 600))
+def test_a_cell_made_for_a_side_shows_it_pixel_by_pixel(side_px: int):
+    sheet = contact_sheet([plain(size=(side_px, side_px))], n_columns=1, cell_px=cell_for(side_px))
+
+    assert dict(map(reversed, sheet.getcolors(1 << 20) or []))[RED] == side_px**2
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_every_usual_mode_is_shown(mode: str):
     assert contact_sheet([Image.new(mode, (9, 9))], cell_px=16).mode == "RGB"
@@ -76,6 +91,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "n_columns is 0, must be at least 1\n  where: contact_sheet: n_columns\n  fix: give 4, say",
     ),
     ({"cell_px": 7}, "cell_px is 7, must be at least 8\n  where: contact_sheet: cell_px\n  fix: give 128, say"),
+    ({"title_px": 9}, "title_px is 9, must be at least 10\n  where: contact_sheet: title_px\n  fix: give 22, say"),
     (
         {"titles": ["a", "b"]},
         "there are 2 titles for 1 pictures\n  where: contact_sheet: titles\n"
