@@ -13,16 +13,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imagekit.data.bunch import DataBunch
+    from imagekit.batch.pipeline import BatchPipeline
+    from imagekit.data.block import LabeledData, SplitData, label_by_func
+    from imagekit.data.bunch import DataBunch, get_dls
     from imagekit.data.dataset import ManifestDataset
+    from imagekit.data.items import ImageList, ItemList
     from imagekit.errors import ImagekitError
     from imagekit.files.discover import discover
     from imagekit.learner.learner import Learner
+    from imagekit.look.pictures import show_batch, show_image
+    from imagekit.look.show import show_manifest
     from imagekit.manifest.build import build_manifest
     from imagekit.manifest.diff import diff_manifests
     from imagekit.manifest.export import export_manifest
     from imagekit.manifest.inspect import inspect_manifest
     from imagekit.manifest.options import ManifestOptions
+    from imagekit.manifest.processors import CategoryProcessor
     from imagekit.manifest.read import read_manifest
     from imagekit.manifest.verify import verify_manifest
     from imagekit.rules.labelers import parent_labeler
@@ -33,53 +39,96 @@ if TYPE_CHECKING:
     from imagekit.training.config import TrainConfig
     from imagekit.training.evaluate import evaluate
     from imagekit.training.train import train
+    from imagekit.transforms.compose import compose
+    from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
+    from imagekit.transforms.flips import RandomFlip
+    from imagekit.transforms.resize import ResizeFixed
+    from imagekit.transforms.tensors import make_rgb, to_byte_tensor, to_float_tensor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchPipeline",
+    "CategoryProcessor",
+    "CenterCrop",
     "DataBunch",
+    "ImageList",
     "ImagekitError",
+    "ItemList",
+    "LabeledData",
     "Learner",
     "ManifestDataset",
     "ManifestOptions",
+    "RandomFlip",
+    "RandomResizedCrop",
+    "ResizeFixed",
+    "SplitData",
     "SubsetOptions",
     "TrainConfig",
     "__version__",
     "build_manifest",
+    "compose",
     "diff_manifests",
     "discover",
     "evaluate",
     "export_manifest",
+    "get_dls",
     "grandparent_splitter",
     "inspect_manifest",
+    "label_by_func",
+    "make_rgb",
     "make_subset",
     "parent_labeler",
     "read_manifest",
+    "show_batch",
+    "show_image",
+    "show_manifest",
     "split_by_func",
+    "to_byte_tensor",
+    "to_float_tensor",
     "train",
     "verify_manifest",
     "verify_subset",
 ]
 
 _HOME = {
+    "BatchPipeline": "imagekit.batch.pipeline",
+    "CategoryProcessor": "imagekit.manifest.processors",
+    "CenterCrop": "imagekit.transforms.crops",
     "DataBunch": "imagekit.data.bunch",
+    "ImageList": "imagekit.data.items",
     "ImagekitError": "imagekit.errors",
+    "ItemList": "imagekit.data.items",
+    "LabeledData": "imagekit.data.block",
     "Learner": "imagekit.learner.learner",
     "ManifestDataset": "imagekit.data.dataset",
     "ManifestOptions": "imagekit.manifest.options",
+    "RandomFlip": "imagekit.transforms.flips",
+    "RandomResizedCrop": "imagekit.transforms.crops",
+    "ResizeFixed": "imagekit.transforms.resize",
+    "SplitData": "imagekit.data.block",
     "SubsetOptions": "imagekit.subset.options",
     "TrainConfig": "imagekit.training.config",
     "build_manifest": "imagekit.manifest.build",
+    "compose": "imagekit.transforms.compose",
     "diff_manifests": "imagekit.manifest.diff",
     "discover": "imagekit.files.discover",
     "evaluate": "imagekit.training.evaluate",
     "export_manifest": "imagekit.manifest.export",
+    "get_dls": "imagekit.data.bunch",
     "grandparent_splitter": "imagekit.rules.splitters",
     "inspect_manifest": "imagekit.manifest.inspect",
+    "label_by_func": "imagekit.data.block",
+    "make_rgb": "imagekit.transforms.tensors",
     "make_subset": "imagekit.subset.build",
     "parent_labeler": "imagekit.rules.labelers",
     "read_manifest": "imagekit.manifest.read",
+    "show_batch": "imagekit.look.pictures",
+    "show_image": "imagekit.look.pictures",
+    "show_manifest": "imagekit.look.show",
     "split_by_func": "imagekit.rules.splitters",
+    "to_byte_tensor": "imagekit.transforms.tensors",
+    "to_float_tensor": "imagekit.transforms.tensors",
     "train": "imagekit.training.train",
     "verify_manifest": "imagekit.manifest.verify",
     "verify_subset": "imagekit.subset.verify",

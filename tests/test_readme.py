@@ -24,7 +24,7 @@ def test_the_python_example_runs_and_is_short(tmp_path, monkeypatch):
     exec(compile(python_example(), "README.md", "exec"), names)
 
     assert (tmp_path / "run/checkpoints/best.pt").exists()
-    assert names["image"].shape == (20, 24, 3)
+    assert names["image"].shape == (3, 20, 24)
     assert len([line for line in python_example().splitlines() if line.strip()]) < 15
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from imagekit.batch.erase import Cutout, RandomErasing
 from imagekit.batch.geometry import Dihedral, Rotate, Shear, Shift, Stretch, Warp, Zoom
 from imagekit.batch.lighting import Brightness, Contrast, Hue, Saturation
 from imagekit.batch.normalize import ToFloat
@@ -52,9 +53,11 @@ def default_batch() -> tuple[BatchTransform, ...]:
     return Rotate(), Zoom(), Shift(), Warp(), Brightness(), Contrast(), Saturation(), Hue()
 
 
-def other_transforms(side_px: int) -> tuple[AnyTransform, ...]:
-    """Those that are worth a look and no part of it."""
-    return Dihedral(), Shear(), Stretch(), PerspectiveWarp(side_px), TiltRandomCrop(side_px)
+def other_transforms(side_px: int, shortest_px: int) -> tuple[AnyTransform, ...]:
+    """Those that are worth a look and no part of it. shortest_px: of the image; a tilt needs room beside its crop."""
+    tilt = TiltRandomCrop(side_px, crop_size=max(1, shortest_px * 3 // 4))
+    moving = (Dihedral(), Shear(), Stretch(), PerspectiveWarp(side_px), tilt)
+    return (*moving, RandomErasing(), Cutout(side_px=max(1, side_px // 3)))
 
 
 def draw_augment(source: Source, *, side_px: int, seed: int) -> Drawn:
@@ -73,7 +76,7 @@ def draw_augment(source: Source, *, side_px: int, seed: int) -> Drawn:
 
     turned = [strip(batch[0], padding_mode) for padding_mode in reversed(PADDINGS)]  # the default first
     alone = [*map(strip, items), *turned, *map(strip, batch[1:])]
-    others = [*map(strip, other_transforms(side_px))]
+    others = [*map(strip, other_transforms(side_px, min(image_HWC.shape[:2])))]
     together = Strip(pictures=draw_together(image_HWC, side_px=side_px, seed=seed), n_columns=N_COLUMNS)
     whole = f"{_names(items)} of each image, then {_names(batch)} of the batch"
     alone_heading = "alone, acting in every draw whatever its p: the plain image, then seven draws"

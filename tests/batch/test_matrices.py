@@ -345,6 +345,19 @@ def test_composition_equals_one_after_another_up_to_interpolation():
     assert not torch.allclose(backwards[inner], at_once[inner], atol=1e-2)
 
 
+def test_no_argument_is_changed():
+    angles = torch.tensor([10.0, -20.0])
+    kept = angles.clone()
+
+    for make in (rotation, shear):
+        make(angles, aspect=1.5)
+    shift(angles, angles)
+    warp(angles / 100, angles / 100)
+    zoom(angles)
+
+    assert torch.equal(angles, kept)
+
+
 def test_one_interpolation_keeps_more_texture_than_two():
     noise, half = _batch(1, 64, 64), rotation(torch.tensor([15.0]), aspect=1.0)
 

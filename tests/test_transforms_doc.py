@@ -1,0 +1,115 @@
+"""docs/transforms.md: its code runs as it stands, its tables name what is there, with the defaults it has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli.workspace import draw_classes
+
+from imagekit.batch import erase, geometry, lighting
+from imagekit.batch.transform import BatchTransform
+from imagekit.recipes.load import load_recipes
+from imagekit.transforms import crops, flips, resize, tensors, warp
+from imagekit.transforms.items import ItemTransform
+
+PAGE = (Path(__file__).parent.parent / "docs" / "transforms.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch) -> dict[str, Any]:
+    """What the blocks leave behind, run one after another beside a folder of images."""
+    draw_classes(tmp_path / "nette", list(load_recipes()["imagenette"].classes))
+    monkeypatch.chdir(tmp_path)
+    left: dict[str, Any] = {"__name__": "transforms_page"}
+    for number, block in enumerate(BLOCKS):
+        exec(compile(block, f"docs/transforms.md, block {number}", "exec", dont_inherit=True), left)
+        if number < 2:
+            left[f"x{number}"] = left["x" if number == 0 else "again"]
+        if number == 2:
+            left["x2"] = left["x"]
+    return left
+
+
+def test_the_code_of_the_page_runs_and_does_what_it_says(names):
+    assert len(BLOCKS) == 6
+    assert (names["x0"].shape, names["x0"].dtype) == ((4, 3, 32, 32), torch.float32)
+    assert torch.equal(names["x0"], names["x1"])
+    assert (names["x2"].shape[1:], names["x2"].dtype) == ((3, 24, 24), torch.float32)
+    assert torch.equal(names["replayed"], names["augment"](names["batch"].x, names["batch"].keys))
+    assert Path("batch.png").exists()
+    assert [type(callback).__name__ for callback in names["callbacks"]] == [
+        "BatchTransforms",
+        "ParamScheduler",
+        "MixUp",
+    ]
+
+
+def test_the_transform_of_another_domain_is_short_and_keyed(names):
+    sounds, example = names["sounds"], BLOCKS[-1]
+
+    silent = [(sound == 0).all(dim=1) for sound in sounds]
+
+    code = [line for line in example.splitlines() if line.strip() and not line.startswith(("import", "from"))]
+    assert len(code) <= 20
+    assert torch.equal(names["masked"], sounds[0])
+    assert [sound.shape[1] for sound in sounds] == [25, 26, 27, 28, 29, 30]
+    assert 0 < max(int(rows.sum()) for rows in silent) <= 8
+    assert len({tuple(rows.tolist()) for rows in silent}) > 1
+
+
+def _classes(module: Any, base: type) -> set[str]:
+    named = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return {name for name, value in named.items() if isinstance(value, type) and issubclass(value, base)}
+
+
+def test_the_tables_name_every_transform():
+    items = {name for module in (crops, flips, resize, tensors, warp) for name in _classes(module, ItemTransform)}
+    batches = {name for module in (erase, geometry, lighting) for name in _classes(module, BatchTransform)}
+
+    named = set(re.findall(r"`(\w+)\(?", "\n".join(line for line in PAGE.splitlines() if line.startswith("|"))))
+
+    assert items - {"ItemTransform", "Resampling", "Crop"} <= named
+    assert batches - {"BatchTransform", "Geometry", "Colour", "Pixels"} <= named
+
+
+def test_the_defaults_shown_for_images_are_the_defaults():
+    shown = re.findall(r"^\| `(\w+)\(([^)]*(?:\([^)]*\)[^)]*)*)\)`.*\| (\d+) \|", PAGE, re.MULTILINE)
+    kinds = {**vars(crops), **vars(flips), **vars(resize), **vars(tensors), **vars(warp)}
+
+    assert len(shown) == 12
+    for name, options, order in shown:
+        defaults = {field.name: field.default for field in fields(kinds[name])}
+        for key, value in re.findall(r"(\w+)=(\([^)]*\)|[^,]+)", options):
+            assert defaults[key] == eval(value), (name, key)
+        assert kinds[name]._order == int(order)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hyper", "shown"),
+    [
+        (geometry.Flip, "p", 0.5),
+        (geometry.Dihedral, "p", 0.75),
+        (geometry.Rotate, "max_degrees", 10),
+        (geometry.Zoom, "max_zoom", 1.1),
+        (geometry.Shift, "max_shift", 0.1),
+        (geometry.Shear, "max_degrees", 10),
+        (geometry.Stretch, "max_ratio", 4 / 3),
+        (geometry.Warp, "magnitude", 0.2),
+        (lighting.Brightness, "max_change", 0.2),
+        (lighting.Contrast, "max_change", 0.2),
+        (lighting.Saturation, "max_change", 0.2),
+        (lighting.Hue, "max_degrees", 18),
+        (erase.RandomErasing, "p", 0.5),
+    ],
+)
+def test_the_defaults_shown_for_batches_are_the_defaults(kind, hyper, shown):
+    row = next(line for line in PAGE.splitlines() if line.startswith("| ") and f"`{kind.__name__}" in line)
+
+    assert getattr(kind(), hyper) == shown
+    assert hyper in row
