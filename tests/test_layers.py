@@ -306,7 +306,7 @@ def test_every_public_name_whose_room_stands_can_be_loaded() -> None:
     assert "ImagekitError" in there
     for name in there:
         found = getattr(imagekit, name)
-        # to_byte_tensor and its like are transforms made already: called like functions, and their classes are elsewhere
+        # to_byte_tensor and its like are transforms that are made already, called like functions
         assert getattr(found, "__name__", name) == name
         assert getattr(importlib.import_module(imagekit._HOME[name]), name) is found
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from imagekit.data.batches import Collate, SampleSource, collate
@@ -88,6 +89,7 @@ class Loader(Generic[D]):
             pin_memory=pin_memory,
             persistent_workers=n_workers > 0,
             worker_init_fn=_give_way,
+            generator=torch.Generator(),  # torch seeds workers from one, and would else take numbers from everybody's
         )
 
     def __len__(self) -> int:
