@@ -51,6 +51,44 @@ def test_random_boxes_lie_inside_and_have_the_areas_and_shapes_asked_for():
     assert abs(float((ratio > 1).double().mean()) - 0.5) < 0.05
 
 
+def _correlation(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([one.double(), other.double()]))[0, 1])
+
+
+def test_places_across_and_down_areas_and_shapes_are_drawn_apart():
+    n = 20_000
+    transform = RandomErasing(p=1.0, area=(0.04, 0.06), ratio=(0.5, 2.0))
+    left, top, right, bottom = _boxes(transform, n, size=(1000, 1000)).unbind(dim=1)
+
+    area, log_ratio = (right - left) * (bottom - top) / 1e6, ((right - left) / (bottom - top)).log()
+
+    noise = 3 / math.sqrt(n)
+    across, down = left / (1000 - (right - left)), top / (1000 - (bottom - top))
+    pairs = [(across, down), (across, area), (down, area), (area, log_ratio), (across, log_ratio)]
+    assert max(abs(_correlation(*pair)) for pair in pairs) < noise * 1.5
+    # uniform in area, log-uniform in shape: mean and spread of either
+    assert abs(float(area.mean()) - 0.05) < 3 * 0.02 / math.sqrt(12 * n)
+    assert abs(float(area.std()) / (0.02 / math.sqrt(12)) - 1) < 0.02
+    assert abs(float(log_ratio.mean())) < 3 * 2 * math.log(2) / math.sqrt(12 * n)
+    assert abs(float(log_ratio.std()) / (2 * math.log(2) / math.sqrt(12)) - 1) < 0.02
+
+
+def test_a_box_that_does_not_fit_is_tried_again_with_new_draws():
+    # a box of half the area that is more than twice as wide as high does not fit a square
+    hard = RandomErasing(p=1.0, area=(0.5, 0.5), ratio=(1.0, 4.0))
+
+    left, _, right, _ = _boxes(hard, 2_000, size=(100, 100)).unbind(dim=1)
+
+    # a try fits when log ratio is below log 2 of log 4: every second; ten fail together once in a thousand
+    assert float((right > left).double().mean()) > 0.99
+
+
+def test_a_cutouts_centre_is_drawn_apart_across_and_down():
+    left, top, _, _ = _boxes(Cutout(side_px=2), 20_000, size=(1000, 1000)).unbind(dim=1)
+
+    assert abs(_correlation(left, top)) < 4 / math.sqrt(20_000)
+
+
 def test_a_box_that_never_fits_leaves_the_image_whole():
     boxes = _boxes(RandomErasing(p=1.0, area=(0.9, 1.0), ratio=(5.0, 6.0)), 50, size=(10, 10))
 

@@ -89,6 +89,27 @@ def test_a_stretch_is_as_often_wide_as_tall_and_keeps_the_area():
     assert torch.allclose(torch.linalg.det(drawn), torch.ones(N, dtype=torch.float64))
 
 
+def test_shears_lean_as_often_left_as_right():
+    slope = _drawn(Shear(max_degrees=20, p=1.0))[:, 0, 1]
+
+    degrees = torch.rad2deg(slope.atan())
+    assert _rate_is(degrees > 0, 0.5)
+    assert 19.9 < degrees.max() <= 20 + 1e-9
+    assert -20 - 1e-9 <= degrees.min() < -19.9
+
+
+def test_tilts_about_both_axes_go_either_way_and_are_drawn_apart():
+    transform = Warp(magnitude=0.3, p=1.0)
+    u = _draws(transform)
+
+    drawn = transform.matrices(u, aspect=1.0)
+
+    tilt_x, tilt_y = 0.3 * (2 * u[:, 1] - 1), 0.3 * (2 * u[:, 2] - 1)
+    assert torch.equal(drawn, matrices.warp(tilt_x, tilt_y))
+    assert _rate_is(tilt_x > 0, 0.5)
+    assert abs(torch.corrcoef(torch.stack([tilt_x, tilt_y]))[0, 1]) < 3 / math.sqrt(N)
+
+
 def test_a_shear_and_a_rotation_see_the_pixels_of_an_oblong_image():
     for transform in (Rotate(p=1.0), Shear(p=1.0)):
         oblong, square = _drawn(transform, aspect=2.0), _drawn(transform)

@@ -72,6 +72,21 @@ def test_hue_keeps_luma_and_grey_and_turns_all_the_way_round():
     assert torch.allclose(Hue(max_degrees=180, p=1.0)(grey, _keys()), grey, atol=1e-5)
 
 
+def test_a_third_of_the_circle_takes_red_towards_green_and_the_angle_is_the_one_asked_for():
+    yiq = torch.tensor(
+        [[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], dtype=torch.float64
+    )
+    draw = torch.tensor([[0.0, 1.0]], dtype=torch.float64)  # the greatest angle
+
+    turned = Hue(max_degrees=120, p=1.0).matrices(draw, n_channels=3)[0, :3, :3]
+
+    red = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    before, after = yiq @ red, yiq @ turned @ red
+    cosine = (before[1:] @ after[1:]) / (before[1:].norm() * after[1:].norm())
+    assert math.degrees(math.acos(float(cosine))) == pytest.approx(120, abs=1e-6)
+    assert {int((turned @ red).argmax()), int((turned.inverse() @ red).argmax())} == {1, 2}
+
+
 def test_hue_turned_forth_and_back_is_the_picture_again():
     forth = Hue(max_degrees=60, p=1.0).matrices(torch.tensor([[0.0, 0.9]], dtype=torch.float64), n_channels=3)
     back = Hue(max_degrees=60, p=1.0).matrices(torch.tensor([[0.0, 0.1]], dtype=torch.float64), n_channels=3)

@@ -284,6 +284,15 @@ def test_a_perspective_map_of_a_batch_shows_what_pillow_shows():
         assert torch.allclose(torch.from_numpy(np.array(theirs))[8:-8, 8:-8], ours[8:-8, 8:-8], atol=1e-3)
 
 
+def test_a_warp_tilts_about_the_level_axis_first():
+    tilt_x, tilt_y, none = torch.tensor([0.3]), torch.tensor([-0.2]), torch.zeros(1)
+
+    both = warp(tilt_x, tilt_y)
+
+    assert torch.equal(both, warp(tilt_x, none) @ warp(none, tilt_y))
+    assert not torch.allclose(both, warp(none, tilt_y) @ warp(tilt_x, none))
+
+
 @settings(deadline=None)
 @given(tilts=st.tuples(st.floats(-0.9, 0.9), st.floats(-0.9, 0.9)))
 def test_no_tilt_brings_the_horizon_into_the_image_by_one_axis(tilts):

@@ -55,6 +55,31 @@ def test_each_image_has_a_share_of_its_own_and_partners_are_a_permutation():
     assert all(torch.equal(a, b) for a, b in zip(again, (share, partner, place), strict=True))
 
 
+def test_partners_shares_and_places_are_drawn_apart():
+    share, partner, place = draw_mix(_keys(20_000), alpha=1.0, stream="batch.mixup")
+
+    columns = torch.stack([share, partner.double(), place[:, 0], place[:, 1]])
+    correlations = torch.corrcoef(columns) - torch.eye(4, dtype=torch.float64)
+    assert correlations.abs().max() < 4 / 20_000**0.5
+    distance = (partner - torch.arange(20_000)) % 20_000
+    assert len(distance.unique()) > 10_000  # no shift of the batch
+
+
+def test_cutmix_boxes_reach_half_the_area_and_every_corner():
+    n = 4_000
+    share, partner, place = draw_mix(_keys(n), alpha=1.0, stream="batch.cutmix")
+    images = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(-1, 1, 16, 16)
+
+    result, kept = cutmix(images, share, partner, place)
+
+    taken = (result != images)[:, 0]
+    assert abs(float(kept.mean()) - 0.75) < 0.01
+    assert kept.min() < 0.54
+    corners = [taken[:, y, x].double().mean() for y in (0, -1) for x in (0, -1)]
+    assert min(corners) > 0.007
+    assert max(corners) / min(corners) < 2
+
+
 def test_mixup_is_a_weighted_sum_with_the_partner():
     images, share, partner = _images(3), torch.tensor([1.0, 0.75, 0.5]), torch.tensor([1, 2, 0])
 

@@ -122,6 +122,16 @@ def test_random_crops_reach_every_position_evenly():
     assert np.abs(counts - 1000).max() < 5 * math.sqrt(1000)
 
 
+def test_each_try_has_draws_of_its_own():
+    too_wide, fits = [0.999, 0.999], [0.0, 0.5]
+    transform = RandomResizedCrop(8, scale=(0.25, 1.0))
+
+    for n_failed in range(10):
+        draws = [*too_wide * n_failed, *fits, *too_wide * (9 - n_failed), 0.0, 0.0]
+
+        assert transform.box(100, 100, draws) == (0, 0, 50, 50)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [((1000, 10), (493, 0, 506, 10)), ((10, 1000), (0, 493, 10, 506)), ((40, 30), (0, 0, 40, 30))]
 )

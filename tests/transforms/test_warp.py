@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagekit.errors import ConfigError, ShapeError
+from imagekit.transforms.draws import make_keys, uniform
 from imagekit.transforms.homography import find_coeffs, find_homographies
 from imagekit.transforms.warp import PerspectiveWarp, TiltRandomCrop, warp
 
@@ -129,6 +130,22 @@ def test_the_corners_of_a_perspective_warp_move_inwards_by_at_most_half_a_side(d
         assert abs(y - corner_y) <= magnitude * 40 + 1e-9
         assert 0 <= x <= 100
         assert 0 <= y <= 80
+
+
+def test_tilts_go_either_way_and_corners_of_a_warp_move_apart():
+    keys = make_keys(seed=0, epoch=0, ids_B=torch.arange(4_000))
+    tilt, perspective = TiltRandomCrop(8, crop_size=50, magnitude=0.2), PerspectiveWarp(8)
+
+    tilted = [tilt.corners(200, 200, row) for row in uniform(keys, stream=tilt.stream, n=4).tolist()]
+    moved = [perspective.corners(100, 100, row) for row in uniform(keys, stream=perspective.stream, n=8).tolist()]
+
+    lean = np.array([c[1][0] - c[0][0] for c in tilted])  # of the left edge
+    slope = np.array([c[0][1] - c[3][1] for c in tilted])  # of the upper edge
+    sigma = 3 / (2 * np.sqrt(4_000))
+    assert abs((lean > 0).mean() - 0.5) < sigma + (lean == 0).mean()
+    assert abs((slope > 0).mean() - 0.5) < sigma + (slope == 0).mean()
+    shifts = np.array(moved).reshape(4_000, 8).T
+    assert np.abs(np.corrcoef(shifts) - np.eye(8)).max() < 4 / np.sqrt(4_000)
 
 
 def test_without_magnitude_a_tilt_is_a_plain_crop():
