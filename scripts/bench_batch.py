@@ -4,15 +4,16 @@
 
 affine    ToFloat, flip, rotation, zoom, shift, reflection padding, Normalize
 full      the same with perspective warp, brightness, contrast, saturation and hue
-bare      F.affine_grid and F.grid_sample on floats, one rotation an image, reflection: nothing else
+bare      F.affine_grid and F.grid_sample on floats, one rotation an image, reflection: nothing else; of two series in
+          each round the faster one
 normalise ToFloat and Normalize alone
 
 --peer: an interpreter that has kornia and fastai: kornia's flip and affine, with and without colour jitter and
 normalisation; fastai's affine, and its affine, warp and lighting; on floats that were made before. --peer-setup: code
 that it runs before its imports. Rounds interleave ours, bare and the peers' process; each takes the median of 15
-calls. On a GPU [256, 3, 128, 128] is taken, each call waited for, beside the time of reading the bytes and writing
-float32 once at the measured rate of a copy. Prints medians, ratios to bare within each round, and adds JSON rows to
-scripts/results/batch.jsonl.
+calls. The batch is on its device already. On a GPU [256, 3, 128, 128] is taken, each call waited for, beside the time
+of reading the bytes and writing float32 once at the measured rate of a copy. Prints medians, ratios to bare within each
+round, and adds JSON rows to scripts/results/batch.jsonl.
 """
 
 from __future__ import annotations

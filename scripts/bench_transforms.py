@@ -118,8 +118,8 @@ def every_transform() -> list[tuple[str, ItemTransform]]:
         ("TiltRandomCrop(128, crop_size=200)", TiltRandomCrop(128, crop_size=200)),
         ("PerspectiveWarp(128)", PerspectiveWarp(128)),
         ("PerspectiveWarp(128, filter=nearest)", PerspectiveWarp(128, filter="nearest")),
-        ("RandomFlip(1.0)", RandomFlip(1.0)),
-        ("RandomDihedral(1.0)", RandomDihedral(1.0)),
+        ("RandomFlip(p=1.0)", RandomFlip(p=1.0)),
+        ("RandomDihedral(p=1.0)", RandomDihedral(p=1.0)),
         ("ToByteTensor", ToByteTensor()),
         ("ToFloatTensor", ToFloatTensor()),
     ]

@@ -37,7 +37,7 @@ def names(tmp_path, monkeypatch) -> dict[str, Any]:
 
 
 def test_the_code_of_the_page_runs_and_does_what_it_says(names):
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
     assert (names["x0"].shape, names["x0"].dtype) == ((4, 3, 32, 32), torch.float32)
     assert torch.equal(names["x0"], names["x1"])
     assert (names["x2"].shape[1:], names["x2"].dtype) == ((3, 24, 24), torch.float32)
@@ -51,7 +51,7 @@ def test_the_code_of_the_page_runs_and_does_what_it_says(names):
 
 
 def test_the_transform_of_another_domain_is_short_and_keyed(names):
-    sounds, example = names["sounds"], BLOCKS[-1]
+    sounds, example = names["sounds"], BLOCKS[-2]
 
     silent = [(sound == 0).all(dim=1) for sound in sounds]
 
@@ -90,26 +90,28 @@ def test_the_defaults_shown_for_images_are_the_defaults():
         assert kinds[name]._order == int(order)
 
 
-@pytest.mark.parametrize(
-    ("kind", "hyper", "shown"),
-    [
-        (geometry.Flip, "p", 0.5),
-        (geometry.Dihedral, "p", 0.75),
-        (geometry.Rotate, "max_degrees", 10),
-        (geometry.Zoom, "max_zoom", 1.1),
-        (geometry.Shift, "max_shift", 0.1),
-        (geometry.Shear, "max_degrees", 10),
-        (geometry.Stretch, "max_ratio", 4 / 3),
-        (geometry.Warp, "magnitude", 0.2),
-        (lighting.Brightness, "max_change", 0.2),
-        (lighting.Contrast, "max_change", 0.2),
-        (lighting.Saturation, "max_change", 0.2),
-        (lighting.Hue, "max_degrees", 18),
-        (erase.RandomErasing, "p", 0.5),
-    ],
-)
-def test_the_defaults_shown_for_batches_are_the_defaults(kind, hyper, shown):
-    row = next(line for line in PAGE.splitlines() if line.startswith("| ") and f"`{kind.__name__}" in line)
+def test_the_defaults_shown_for_batches_are_the_defaults():
+    rows = [line.split("|")[1:3] for line in PAGE.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    kinds = {**vars(geometry), **vars(lighting), **vars(erase)}
+    compared = 0
 
-    assert getattr(kind(), hyper) == shown
-    assert hyper in row
+    for name, hypers in rows:
+        kind = kinds.get(re.match(r" `(\w+)", name)[1])
+        shown = dict(re.findall(r"(\w+) ([\d./]+)", hypers))
+        if kind is None or not kind.hypers:
+            assert shown == {}
+            continue
+        defaults = {field.name: field.default for field in fields(kind)}
+        assert set(re.findall(r"[a-z_]+", hypers)) == set(kind.hypers)
+        assert {key: eval(value) for key, value in shown.items()} == {key: defaults[key] for key in shown}
+        compared += len(shown)
+    assert compared == 27
+
+
+def test_light_of_ones_own_changes_red_and_blue_against_each_other(names):
+    change = names["warm"] / (names["batch"].x / 255).clamp(min=1e-3)
+
+    red, green, blue = (change[:, i].flatten(1).quantile(0.5, dim=1) for i in range(3))
+    assert torch.allclose(green, torch.ones(4), atol=1e-3)
+    assert torch.allclose(red + blue, torch.full((4,), 2.0), atol=1e-3)
+    assert (red - 1).abs().max() > 0.01

@@ -24,11 +24,19 @@ _N_TRIES = 10
 def erase_boxes(x_BCHW: Tensor, box_B4: Tensor, *, fill: float) -> Tensor:
     """A new batch with one box an image filled: left, top, right, bottom in whole pixels; a box may be empty.
 
-    x_BCHW: any dtype; box_B4: any integer dtype, best on the CPU: which rows and columns are meant is found out there,
-    and the device runs two kernels.
+    x_BCHW: floats or uint8; box_B4: any integer dtype, best on the CPU: which rows and columns are meant is found out
+    there, and the device runs three kernels. Raises ShapeError for a fill that bytes cannot hold.
     """
-    # a number of the batch's own kind: with another one torch would widen the result
-    return torch.where(box_mask(box_B4, x_BCHW), fill if x_BCHW.is_floating_point() else int(fill), x_BCHW)
+    if x_BCHW.is_floating_point():
+        return torch.where(box_mask(box_B4, x_BCHW), fill, x_BCHW)
+    if fill not in range(256):
+        raise ShapeError(
+            f"fill is {fill}, and the batch is {x_BCHW.dtype}",
+            where="erase_boxes",
+            fix="fill with 0 to 255, or erase floats",
+        )
+    # a whole number: with another one torch would widen the result
+    return torch.where(box_mask(box_B4, x_BCHW), int(fill), x_BCHW)
 
 
 def box_mask(box_B4: Tensor, x_BCHW: Tensor) -> Tensor:
@@ -43,31 +51,42 @@ def box_mask(box_B4: Tensor, x_BCHW: Tensor) -> Tensor:
 
 @dataclass(kw_only=True, eq=False)
 class RandomErasing(Pixels):
-    """With chance `p`, a box of `area` of the image, its width/height log-uniform in `ratio`, filled with `fill`.
+    """With chance `p`, a box of min_area..max_area of the image, uniform, its width/height log-uniform in `ratio`.
 
-    It comes after Normalize, so fill 0 is the train mean. Ten tries to fit the box in, as RandomResizedCrop has; an
-    image that none fits stays whole. Draws: whether, the position across and down, (area, ratio) of each try.
-    Raises ConfigError for an area or ratio out of range. Source: Zhong and others 2017, arXiv:1708.04896.
+    It is filled with `fill` after Normalize, so 0 is the train mean. Ten tries to fit the box in, as RandomResizedCrop
+    has; an image that none fits stays whole. Draws: whether, the position across and down, (area, ratio) of each try.
+    Raises ConfigError for an area or ratio out of range, and where min_area is above max_area when a batch comes.
+    Source: Zhong and others 2017, arXiv:1708.04896.
     """
 
     p: float = 0.5
-    area: tuple[float, float] = (0.02, 1 / 3)
+    min_area: float = 0.02
+    max_area: float = 1 / 3
     ratio: tuple[float, float] = (0.3, 10 / 3)
     fill: float = 0.0
 
     _order: ClassVar[int] = 90
     stream: ClassVar[str] = "batch.random_erasing"
     n_draws: ClassVar[int] = 3 + 2 * _N_TRIES
-    hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"p": (0.0, 1.0)}
+    hypers: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "p": (0.0, 1.0),
+        "min_area": (0.0, 1.0),
+        "max_area": (0.0, 1.0),
+    }
 
     def __post_init__(self) -> None:
-        check_range(0, 1, self.area, what="area", where="RandomErasing.area")
         check_range(0, math.inf, self.ratio, what="ratio", where="RandomErasing.ratio")
 
     def boxes(self, u_BN: Tensor, *, size: tuple[int, int]) -> Tensor:
         """int64 [B, 4]: left, top, right, bottom; empty where nothing is erased. size: (height, width)."""
         height, width = size
-        area_BT = (self.area[0] + u_BN[:, 3::2] * (self.area[1] - self.area[0])) * height * width
+        if self.min_area > self.max_area:
+            raise ConfigError(
+                f"min_area is {self.min_area}, above max_area, {self.max_area}",
+                where="RandomErasing.min_area",
+                fix="set both to 0 to do without",
+            )
+        area_BT = (self.min_area + u_BN[:, 3::2] * (self.max_area - self.min_area)) * height * width
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         ratio_BT = (low + u_BN[:, 4::2] * (high - low)).exp()
         width_BT = (area_BT * ratio_BT).sqrt().round().long()
@@ -88,44 +107,37 @@ class RandomErasing(Pixels):
 
 @dataclass(kw_only=True, eq=False)
 class Cutout(Pixels):
-    """With chance `p`, a square of `side_px` filled with `fill`; its centre is any pixel, so edges may cut it off.
+    """With chance `p`, a square of `side_px` (rounded), filled with `fill`; centred on any pixel, so edges may cut it.
 
     It comes after Normalize, so fill 0 is the train mean. Draws: whether, the centre across and down.
-    Raises ConfigError for a side below 1, ShapeError for one larger than the image.
+    Raises ConfigError for a side below 1 (a schedule may give fractions), ShapeError for one larger than the image.
     Source: DeVries and Taylor 2017, arXiv:1708.04552.
     """
 
-    side_px: int
+    side_px: float
     p: float = 1.0
     fill: float = 0.0
 
     _order: ClassVar[int] = 90
     stream: ClassVar[str] = "batch.cutout"
     n_draws: ClassVar[int] = 3
-    hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"p": (0.0, 1.0)}
-
-    def __post_init__(self) -> None:
-        if type(self.side_px) is not int or self.side_px < 1:
-            raise ConfigError(
-                f"side_px is {self.side_px}, must be a whole number of pixels, at least 1",
-                where="Cutout.side_px",
-                fix="set half the side of the image, say",
-            )
+    hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"p": (0.0, 1.0), "side_px": (1.0, 100_000.0)}
 
     def boxes(self, u_BN: Tensor, *, size: tuple[int, int]) -> Tensor:
         """int64 [B, 4]: left, top, right, bottom inside the image; empty where nothing is erased."""
         height, width = size
-        left_B = (u_BN[:, 1] * width).long() - self.side_px // 2
-        top_B = (u_BN[:, 2] * height).long() - self.side_px // 2
-        side_B = self.side_px * (u_BN[:, 0] < self.p)
+        side_px = round(self.side_px)
+        left_B = (u_BN[:, 1] * width).long() - side_px // 2
+        top_B = (u_BN[:, 2] * height).long() - side_px // 2
+        side_B = side_px * (u_BN[:, 0] < self.p)
         box_B4 = torch.stack([left_B, top_B, left_B + side_B, top_B + side_B], dim=1)
         return box_B4.clamp(min=0).minimum(torch.tensor([width, height, width, height], device=u_BN.device))
 
     def apply(self, x: Tensor, u_BN: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        if self.side_px > min(height, width):
+        if round(self.side_px) > min(height, width):
             raise ShapeError(
-                f"the square is {self.side_px} pixels wide, the images are {width} x {height}",
+                f"the square is {round(self.side_px)} pixels wide, the images are {width} x {height}",
                 where="Cutout.side_px",
                 fix="make it smaller",
             )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from imagekit.batch.transform import BatchTransform, Colour, Geometry
 from imagekit.errors import ShapeError
 
 _IMAGES_A_THREAD = 4
+_EYE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +93,7 @@ class Fused:
         """u_BN: the draws of the whole pipeline; keys_B is for other steps. ShapeError where the batch does not fit."""
         self._check(x_BCHW)
         size = self._out_size(x_BCHW)
-        plan, same = self.plan(u_BN, x_BCHW.shape, size)
+        plan, same = self.plan(u_BN, x_BCHW, size)
         work = torch.float64 if x_BCHW.dtype == torch.float64 else torch.float32
         plan = plan.to(x_BCHW.device, work)
         out_dtype = torch.float32 if self.makes_floats else x_BCHW.dtype
@@ -106,21 +107,22 @@ class Fused:
             self._run(x_BCHW[part], plan.part(part), work, same=here, out_BCHW=out_BCHW[part])
         return out_BCHW
 
-    def plan(self, u_BN: Tensor, shape: Sequence[int], size: tuple[int, int]) -> tuple[Plan, list[int]]:
-        """What these draws do to images of this shape [B, C, H, W], and which images stay where they are.
+    def plan(self, u_BN: Tensor, x_BCHW: Tensor, size: tuple[int, int]) -> tuple[Plan, list[int]]:
+        """What these draws do to images of this batch's shape, and which images stay where they are.
 
-        float64, on the device of the draws; the list is empty unless that is the CPU, where asking is free.
+        float64, on the device of the draws; the list is empty unless draws and batch are on the CPU, where asking is
+        free and so is putting an image back.
         """
-        n_images, n_channels, height, width = shape
+        n_images, n_channels, height, width = x_BCHW.shape
         parts: dict[str, Tensor] = {}
         same: list[int] = []
         if self.geometry:
-            matrices = [t.matrices(u_BN[:, part], aspect=width / height) for t, part in self.geometry]
+            matrices = [t.matrices(u_BN[:, part], aspect=width / height).double() for t, part in self.geometry]
             matrix_B33 = reduce(torch.matmul, matrices)
             lines = grid_lines(matrix_B33, size, projective=self.is_projective)
             parts |= {"along_x_BMW": lines[0], "along_y_BMH": lines[1]}
-            if size == (height, width) and matrix_B33.device.type == "cpu":
-                is_same_B = (matrix_B33 == torch.eye(3, dtype=torch.float64)).flatten(1).all(dim=1)
+            if size == (height, width) and matrix_B33.device.type == x_BCHW.device.type == "cpu":
+                is_same_B = (matrix_B33 == matrix_B33.new_tensor(_EYE)).flatten(1).all(dim=1)
                 same = is_same_B.nonzero().flatten().tolist()
         if self.colours and not self.only_divides:
             parts |= self._colour_plan(u_BN, n_images, n_channels)
@@ -128,7 +130,8 @@ class Fused:
 
     def _colour_plan(self, u_BN: Tensor, n_images: int, n_channels: int) -> dict[str, Tensor]:
         """The product of all colour matrices, the last one leftmost: it is applied last."""
-        matrices = [t.matrices(u_BN[:, part], n_channels=n_channels) for t, part in reversed(self.colours)]
+        drawn = [t.matrices(u_BN[:, part], n_channels=n_channels) for t, part in reversed(self.colours)]
+        matrices = [matrix_BMM.double() for matrix_BMM in drawn]
         matrix_BMM = reduce(torch.matmul, matrices)
         shift = matrix_BMM[:, :n_channels, n_channels]
         if self.mixes:
@@ -153,7 +156,7 @@ class Fused:
 
     def _colour(self, x_BCHW: Tensor, plan: Plan, out_BCHW: Tensor | None) -> Tensor:
         """The product with its bias, written to `out_BCHW` where that is given."""
-        if self.only_divides:  # exactly what Pillow's v / 255 gives, as a product with 1/255 does not
+        if self.only_divides:  # on a CPU exactly what Pillow's v / 255 gives, as a product with 1/255 does not
             return torch.div(x_BCHW, 255, out=out_BCHW)
         if plan.mix_BCC is not None and plan.shift is not None:
             return _mix(x_BCHW, plan.mix_BCC, plan.shift, out_BCHW)
@@ -166,16 +169,20 @@ class Fused:
         return self.size if self.geometry and self.size is not None else (height, width)
 
     def _check(self, x: Tensor) -> None:
-        name = type(self.colours[0][0] if self.colours else self.geometry[0][0]).__name__
+        where = type(self.colours[0][0] if self.colours else self.geometry[0][0]).__name__
         facts = f"the batch is {x.dtype} {list(x.shape)}"
-        if self.makes_floats and (x.ndim != 4 or x.dtype != torch.uint8):
-            raise ShapeError(f"{facts}, must be uint8 [B, C, H, W]", where=name, fix="leave ToFloat out for floats")
-        needs_floats = bool(self.colours) and not self.makes_floats
-        if x.ndim != 4 or not (x.is_floating_point() or (x.dtype == torch.uint8 and not needs_floats)):
-            wanted = "floats" if needs_floats else "floats or uint8"
+        if x.ndim != 4:
             raise ShapeError(
-                f"{facts}, must be {wanted} [B, C, H, W]", where=name, fix="put ToFloat before it for bytes"
+                f"{facts}, must be [B, C, H, W]", where=where, fix="stack images to a batch; one alone is x[None]"
             )
+        if self.makes_floats and x.dtype != torch.uint8:
+            fix = "leave ToFloat out for floats" if x.is_floating_point() else "give bytes, 0 to 255"
+            raise ShapeError(f"{facts}, must be uint8", where=where, fix=fix)
+        needs_floats = bool(self.colours) and not self.makes_floats
+        if not x.is_floating_point() and (needs_floats or x.dtype != torch.uint8):
+            fix = "put ToFloat before it" if x.dtype == torch.uint8 else "give bytes, 0 to 255, or floats"
+            wanted = "floats" if needs_floats else "floats or uint8"
+            raise ShapeError(f"{facts}, must be {wanted}", where=where, fix=fix)
 
 
 def sample(
@@ -194,6 +201,9 @@ def sample(
     """
     check_mode(mode, where="sample.mode")
     check_padding(padding_mode, where="sample.padding_mode")
+    given: Any = size  # a side alone is a likely mistake
+    if given is not None and not _is_size(given):
+        raise ShapeError(f"size is {size}, must be (height, width) in whole pixels, at least 1", where="sample.size")
     if x_BCHW.ndim != 4 or matrix_B33.shape != (x_BCHW.shape[0], 3, 3):
         raise ShapeError(
             f"the batch is {list(x_BCHW.shape)} and the matrices are {list(matrix_B33.shape)}",
@@ -204,13 +214,15 @@ def sample(
     return step(x_BCHW, matrix_B33.new_empty(len(matrix_B33), 0))
 
 
+def _is_size(size: Any) -> bool:
+    return isinstance(size, tuple | list) and len(size) == 2 and all(type(side) is int and side >= 1 for side in size)
+
+
 class _Given(Geometry):
     """Matrices that somebody made already."""
 
-    is_projective: ClassVar[bool] = True
-
     def __init__(self, matrix_B33: Tensor) -> None:
-        self.matrix_B33 = matrix_B33.to(torch.float64) if matrix_B33.device.type != "mps" else matrix_B33
+        self.matrix_B33 = matrix_B33
 
     def matrices(self, u_BN: Tensor, *, aspect: float) -> Tensor:
         return self.matrix_B33

@@ -19,9 +19,19 @@ from torch import Tensor
 from imagekit.batch import matrices
 from imagekit.batch.transform import Geometry
 from imagekit.errors import ConfigError
+from imagekit.transforms.flips import N_DIHEDRAL
 
 _P = (0.0, 1.0)
-N_DIHEDRAL = 8
+
+
+@dataclass(kw_only=True, eq=False)
+class Identity(Geometry):
+    """Every pixel where it is: with another `size` of the pipeline, a plain resize."""
+
+    is_projective: ClassVar[bool] = False
+
+    def matrices(self, u_BN: Tensor, *, aspect: float) -> Tensor:
+        return torch.eye(3, dtype=torch.float64, device=u_BN.device).repeat(len(u_BN), 1, 1)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -31,6 +41,7 @@ class Flip(Geometry):
     p: float = 0.5
 
     stream: ClassVar[str] = "batch.flip"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 1
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"p": _P}
 
@@ -45,6 +56,7 @@ class Dihedral(Geometry):
     p: float = 0.75
 
     stream: ClassVar[str] = "batch.dihedral"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"p": _P}
 
@@ -61,6 +73,7 @@ class Rotate(Geometry):
     p: float = 0.75
 
     stream: ClassVar[str] = "batch.rotate"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"max_degrees": (0.0, 180.0), "p": _P}
 
@@ -80,6 +93,7 @@ class Zoom(Geometry):
     p: float = 0.75
 
     stream: ClassVar[str] = "batch.zoom"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {
         "min_zoom": (0.01, 100.0),
@@ -90,8 +104,8 @@ class Zoom(Geometry):
     def matrices(self, u_BN: Tensor, *, aspect: float) -> Tensor:
         if self.min_zoom > self.max_zoom:
             raise ConfigError(
-                f"min_zoom is {self.min_zoom} and max_zoom {self.max_zoom}, must not be smaller",
-                where="Zoom.max_zoom",
+                f"min_zoom is {self.min_zoom}, above max_zoom, {self.max_zoom}",
+                where="Zoom.min_zoom",
                 fix="set both to 1 to do without",
             )
         factor_B = self.min_zoom + u_BN[:, 1] * (self.max_zoom - self.min_zoom)
@@ -106,6 +120,7 @@ class Shift(Geometry):
     p: float = 0.75
 
     stream: ClassVar[str] = "batch.shift"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 3
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"max_shift": (0.0, 1.0), "p": _P}
 
@@ -122,6 +137,7 @@ class Shear(Geometry):
     p: float = 0.75
 
     stream: ClassVar[str] = "batch.shear"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"max_degrees": (0.0, 80.0), "p": _P}
 
@@ -137,6 +153,7 @@ class Stretch(Geometry):
     p: float = 0.75
 
     stream: ClassVar[str] = "batch.stretch"
+    is_projective: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"max_ratio": (1.0, 100.0), "p": _P}
 
@@ -147,7 +164,7 @@ class Stretch(Geometry):
 @dataclass(kw_only=True, eq=False)
 class Warp(Geometry):
     """Seen in perspective, tilted about both axes: an edge shows up to 1 + magnitude of a side, the one opposite
-    1 - magnitude.
+    1 - magnitude. Above 0.6 both tilts together could bring the horizon into the picture.
     """
 
     magnitude: float = 0.2
@@ -155,8 +172,7 @@ class Warp(Geometry):
 
     stream: ClassVar[str] = "batch.warp"
     n_draws: ClassVar[int] = 3
-    hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"magnitude": (0.0, 0.9), "p": _P}
-    is_projective: ClassVar[bool] = True
+    hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"magnitude": (0.0, 0.6), "p": _P}
 
     def matrices(self, u_BN: Tensor, *, aspect: float) -> Tensor:
         tilt_x_B = _either_way(u_BN, self.p) * self.magnitude

@@ -34,6 +34,7 @@ class Brightness(Colour):
 
     _order: ClassVar[int] = 20
     stream: ClassVar[str] = "batch.brightness"
+    mixes_channels: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = _CHANGE
 
@@ -53,6 +54,7 @@ class Contrast(Colour):
 
     _order: ClassVar[int] = 21
     stream: ClassVar[str] = "batch.contrast"
+    mixes_channels: ClassVar[bool] = False
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = _CHANGE
 
@@ -74,7 +76,6 @@ class Saturation(Colour):
     stream: ClassVar[str] = "batch.saturation"
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = _CHANGE
-    mixes_channels: ClassVar[bool] = True
 
     def matrices(self, u_BN: Tensor, *, n_channels: int) -> Tensor:
         _check_rgb(self, n_channels)
@@ -88,7 +89,8 @@ class Saturation(Colour):
 class Hue(Colour):
     """Every pixel's colour turned about the grey axis by up to `max_degrees` either way; luma stays.
 
-    A full circle is 360 degrees, a third of it takes red to green. Raises ShapeError unless there are three channels.
+    A full circle is 360 degrees; a positive angle takes red towards yellow and green.
+    Raises ShapeError unless there are three channels.
     """
 
     max_degrees: float = 18.0
@@ -98,7 +100,6 @@ class Hue(Colour):
     stream: ClassVar[str] = "batch.hue"
     n_draws: ClassVar[int] = 2
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"max_degrees": (0.0, 180.0), "p": _P}
-    mixes_channels: ClassVar[bool] = True
 
     def matrices(self, u_BN: Tensor, *, n_channels: int) -> Tensor:
         _check_rgb(self, n_channels)
@@ -106,8 +107,8 @@ class Hue(Colour):
         to_yiq_33 = torch.tensor(_YIQ, dtype=torch.float64, device=u_BN.device)
         turn_B33 = torch.eye(3, dtype=torch.float64, device=u_BN.device).repeat(len(angle_B), 1, 1)
         turn_B33[:, 1, 1] = turn_B33[:, 2, 2] = angle_B.cos()
-        turn_B33[:, 2, 1] = angle_B.sin()
-        turn_B33[:, 1, 2] = -angle_B.sin()
+        turn_B33[:, 1, 2] = angle_B.sin()
+        turn_B33[:, 2, 1] = -angle_B.sin()
         return _homogeneous(torch.linalg.solve(to_yiq_33, turn_B33 @ to_yiq_33))
 
 

@@ -1,6 +1,7 @@
 """Mixing pairs of images and their targets: mixup and cutmix, one share an image.
 
-The partner of an image is another one of its batch, by a keyed draw, so what is mixed is a function of the batch.
+The partner of an image is another one of its batch, by a keyed draw, so what is mixed is a function of the batch. The
+draws put the batch in a ring, and each image's partner is the one before it: none is its own, unless it is alone.
 
 Shapes: B batch, C channels, H height, W width, K classes.
 """
@@ -24,11 +25,13 @@ _N_POINTS = 2049
 def draw_mix(keys_B: Tensor, *, alpha: float, stream: str) -> tuple[Tensor, Tensor, Tensor]:
     """(share_B, partner_B, place_B2) of each image by its key, on the device of the keys.
 
-    share_B: float64, max(x, 1 - x) for x of Beta(alpha, alpha): how much of itself an image keeps. partner_B: int64, a
-    permutation of the batch. place_B2: float64 in 0..1, where cutmix puts its box.
+    share_B: float64, max(x, 1 - x) for x of Beta(alpha, alpha): how much of itself an image keeps. partner_B: int64,
+    each image once. place_B2: float64 in 0..1, where cutmix puts its box.
     """
     u_B4 = uniform_streams(keys_B, [(stream, 4)])
-    return upper_beta(u_B4[:, 0], alpha=alpha), u_B4[:, 1].argsort(stable=True), u_B4[:, 2:]
+    ring_B = u_B4[:, 1].argsort(stable=True)
+    partner_B = torch.empty_like(ring_B).scatter_(0, ring_B, ring_B.roll(1))
+    return upper_beta(u_B4[:, 0], alpha=alpha), partner_B, u_B4[:, 2:]
 
 
 def mixup(x_BCHW: Tensor, share_B: Tensor, partner_B: Tensor) -> Tensor:
@@ -61,12 +64,31 @@ def cutmix(x_BCHW: Tensor, share_B: Tensor, partner_B: Tensor, place_B2: Tensor)
 def mix_targets(target: Tensor, share_B: Tensor, partner_B: Tensor, *, n_classes: int) -> Tensor:
     """Soft targets, float32 [B, K]: share at the own class, the rest at the partner's.
 
-    target: class ids [B], or soft targets [B, K] already. Each image has its own share: rows stay paired with images.
+    target: class ids [B] of an integer dtype, or soft targets [B, K] already. Each image has its own share: rows stay
+    paired with images. Raises ShapeError for targets that do not fit n_classes; class ids on another device are left to
+    torch to refuse, for looking at them would make the host wait.
     """
+    _check_targets(target, n_classes)
     hard = target.ndim == 1
     soft_BK = F.one_hot(target.long(), n_classes).float() if hard else target.float()
     share_B1 = send(share_B.float(), soft_BK.device)[:, None]
     return torch.lerp(soft_BK[send(partner_B, soft_BK.device)], soft_BK, share_B1)
+
+
+def _check_targets(target: Tensor, n_classes: int) -> None:
+    facts, fix = (
+        f"the targets are {target.dtype} {list(target.shape)}",
+        f"give class ids below {n_classes}, or [B, {n_classes}]",
+    )
+    fits = target.shape[1:] == (n_classes,) if target.is_floating_point() else target.ndim == 1
+    if not fits:
+        raise ShapeError(f"{facts}, and there are {n_classes} classes", where="mix_targets", fix=fix)
+    if target.ndim == 1 and target.device.type == "cpu" and len(target):
+        low, high = int(target.min()), int(target.max())
+        if low < 0 or high >= n_classes:
+            raise ShapeError(
+                f"class ids run from {low} to {high}, and there are {n_classes} classes", where="mix_targets", fix=fix
+            )
 
 
 def upper_beta(u_B: Tensor, *, alpha: float) -> Tensor:
@@ -91,7 +113,7 @@ def _upper_beta_table(alpha: float) -> tuple[Tensor, Tensor]:
     x**(alpha - 1) dt / alpha, which has none, so the trapezoids are good to 1e-6.
     """
     power = min(alpha, 1.0)
-    t_P = torch.linspace(0, 0.5**power, _N_POINTS, dtype=torch.float64)
+    t_P = torch.linspace(0, 0.5**power, _N_POINTS, dtype=torch.float64, device="cpu")
     rest_P = t_P.pow(1 / power)  # 1 - x
     density_P = (1 - rest_P).pow(alpha - 1) * rest_P.pow(alpha - power)
     cumulative_P = torch.cumulative_trapezoid(density_P, t_P)

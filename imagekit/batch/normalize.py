@@ -21,10 +21,11 @@ from imagekit.errors import ConfigError, ShapeError
 class ToFloat(Colour):
     """uint8 in 0..255 to float32 in 0..1. Raises ShapeError for anything but uint8 [B, C, H, W].
 
-    In a pipeline the division is part of the product that normalises; alone it is v / 255 to the last bit.
+    In a pipeline the division is part of the product that normalises; alone, on a CPU, it is v / 255 to the last bit.
     """
 
     _order: ClassVar[int] = 0
+    mixes_channels: ClassVar[bool] = False
 
     def matrices(self, u_BN: Tensor, *, n_channels: int) -> Tensor:
         diagonal_M = torch.tensor([1 / 255] * n_channels + [1.0], dtype=torch.float64, device=u_BN.device)
@@ -43,6 +44,7 @@ class Normalize(Colour):
     std: Sequence[float]
 
     _order: ClassVar[int] = 80
+    mixes_channels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.mean, self.std = tuple(map(float, self.mean)), tuple(map(float, self.std))

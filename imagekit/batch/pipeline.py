@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from imagekit.batch.fused import Fused
+from imagekit.batch.geometry import Identity
 from imagekit.batch.normalize import ToFloat
 from imagekit.batch.sampling import Mode, Padding, check_mode, check_padding
 from imagekit.batch.transform import BatchTransform, Colour, Geometry, Pixels
 from imagekit.errors import ConfigError, ShapeError, did_you_mean
 from imagekit.transforms.compose import Drawing, name_of
 from imagekit.transforms.images import check_size
-from imagekit.transforms.order import number_repeats
+from imagekit.transforms.order import number_repeats, sort_by_order
 
 AnyBatchTransform = Callable[..., Any]
 
@@ -28,7 +30,7 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
     """Batch transforms and plain functions by their `_order`, all geometry in a row one matrix and one interpolation,
     all colour in a row one product.
 
-    size: a side or (width, height) of the output where geometry is done, default that of the input; a batch that is
+    size: a side or (width, height) of the output, default that of the input; a batch that is
     reduced to less than half aliases, so reduce images one by one before. mode: bilinear, nearest or bicubic.
     padding_mode: what lies outside the image, reflection (no black corners), border or zeros.
     A plain function is called f(x), or f(x, keys_B) if it has `needs_keys = True`.
@@ -43,7 +45,10 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
         mode: Mode = "bilinear",
         padding_mode: Padding = "reflection",
     ) -> None:
-        super().__init__(transforms)
+        listed = sort_by_order(transforms)
+        if size is not None and not any(isinstance(transform, Geometry) for transform in listed):
+            listed.append(Identity())  # something has to read the pixels anew
+        super().__init__(listed)
         check_mode(mode, where="BatchPipeline.mode")
         check_padding(padding_mode, where="BatchPipeline.padding_mode")
         width_height = None if size is None else check_size(size, where="BatchPipeline.size")
@@ -51,10 +56,11 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
         self.mode, self.padding_mode = mode, padding_mode
         self.steps = list(self._steps())
 
-    def __call__(self, x: Tensor, keys_B: Tensor | None = None) -> Tensor:
-        """x: [B, C, H, W], on any device; keys_B: int64, best on the CPU, as loaders give them. Returns a new batch.
+    def __call__(self, x: Any, keys_B: Tensor | None = None) -> Any:
+        """x: [B, C, H, W], on any device; keys_B: int64, best on the CPU, as loaders give them.
 
-        Raises ShapeError if something draws and there are no keys, or not as many as images.
+        Returns a new batch, or x itself where there is nothing to do. Raises ShapeError if something draws and there
+        are no keys, or not as many as images.
         """
         if self.needs_keys and keys_B is None:
             raise ShapeError(
@@ -63,11 +69,11 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
                 fix="make them with make_keys(seed=..., epoch=..., ids_B=...)",
             )
         if keys_B is None:
-            keys_B = torch.zeros(len(x), dtype=torch.int64)
+            return self.apply(x, torch.empty(len(x), 0, dtype=torch.float64, device="cpu"))
         return self.apply(x, self.draw(keys_B), keys_B)
 
     @torch.no_grad()
-    def apply(self, x: Tensor, u_BN: Tensor, keys_B: Tensor | None = None) -> Tensor:
+    def apply(self, x: Any, u_BN: Tensor, keys_B: Tensor | None = None) -> Any:
         """What `draw` gave, done to a batch; keys_B only for plain functions that ask for them."""
         if u_BN.shape != (len(x), self.n_draws):
             raise ShapeError(
@@ -75,7 +81,8 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
                 where="BatchPipeline",
                 fix="pass one key an image",
             )
-        with torch.autocast(x.device.type, enabled=False):
+        device_type = x.device.type if isinstance(x, Tensor) else "cpu"  # functions may take anything
+        with _no_autocast(device_type):
             for step in self.steps:
                 x = step(x, u_BN, keys_B)
         return x
@@ -114,8 +121,14 @@ class BatchPipeline(Drawing[AnyBatchTransform]):
                 waiting = []
             if isinstance(transform, Geometry | Colour):
                 waiting.append((transform, part))
-            else:
+            elif isinstance(transform, Pixels) or not isinstance(transform, BatchTransform):
                 yield _Single(transform, part)
+            else:
+                raise ConfigError(
+                    f"{name_of(transform)} is a BatchTransform of no kind",
+                    where="BatchPipeline",
+                    fix="derive it from Geometry, Colour or Pixels",
+                )
         if waiting:
             yield self._fuse(waiting)
 
@@ -131,18 +144,29 @@ class _Single:
 
     def __call__(self, x: Tensor, u_BN: Tensor, keys_B: Tensor | None) -> Tensor:
         if isinstance(self.transform, Pixels):
-            return self.transform.apply(x, u_BN[:, self.part])
+            y = self.transform.apply(x, u_BN[:, self.part])
+            if (y.shape, y.dtype) != (x.shape, x.dtype):
+                raise ShapeError(
+                    f"{name_of(self.transform)} made {y.dtype} {list(y.shape)} of {x.dtype} {list(x.shape)}",
+                    where="BatchPipeline",
+                    fix="let apply keep shape and dtype; draws are float64",
+                )
+            return y
         result: Tensor = self.transform(x, keys_B) if _draws(self.transform) else self.transform(x)
         return result
 
 
 def _follows(before: BatchTransform, after: AnyBatchTransform) -> bool:
     """Whether `after` can be done in the same go: geometry comes before colour, a scaling to floats before both."""
-    if isinstance(before, ToFloat):
-        return isinstance(after, Geometry | Colour)
-    if isinstance(before, Geometry):
-        return isinstance(after, Geometry) or (isinstance(after, Colour) and not isinstance(after, ToFloat))
-    return isinstance(after, Colour) and not isinstance(after, ToFloat)
+    if isinstance(after, ToFloat):
+        return False
+    return isinstance(after, Colour) or (isinstance(after, Geometry) and isinstance(before, Geometry | ToFloat))
+
+
+def _no_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """Nothing here is multiplied in half precision; devices that never do that have no such switch."""
+    can = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if can else nullcontext()
 
 
 def _draws(transform: AnyBatchTransform) -> bool:

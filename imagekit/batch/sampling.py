@@ -36,7 +36,8 @@ def grid_lines(matrix_B33: Tensor, size: tuple[int, int], *, projective: bool) -
 @lru_cache(maxsize=64)
 def pixel_centres(n: int, device: torch.device) -> Tensor:
     """The n centres of one axis in -1..1: float64; only to be read."""
-    return ((torch.arange(n, dtype=torch.float64) * 2 + 1) / n - 1).to(device)
+    with torch.inference_mode(False):  # kept for everybody, also for those who want gradients
+        return ((torch.arange(n, dtype=torch.float64, device="cpu") * 2 + 1) / n - 1).to(device)
 
 
 def grid_of(along_x_BMW: Tensor, along_y_BMH: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""What every batch transform is: options that are checked whenever they are set, and draws that are handed in.
+"""What every batch transform is: strengths that are checked whenever they are set, and draws that are handed in.
 
 Shapes: B batch, N draws, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -20,7 +20,8 @@ class BatchTransform:
 
     `_order` says when it runs (lower first), `stream` names its draws, `n_draws` counts them. `hypers` names the
     options that may change between batches, to anneal them like a learning rate, and their bounds; any value set is
-    checked. A subclass is a dataclass and one of the kinds: Geometry, Colour, Pixels.
+    checked. A subclass is a dataclass and one of the kinds: Geometry, Colour, Pixels. Keys and draws are best on the
+    CPU; a CUDA device can hold them too, others lack the doubles.
     """
 
     _order: ClassVar[int] = 0
@@ -38,7 +39,8 @@ class BatchTransform:
         """This transform alone on a batch [B, C, H, W]; see BatchPipeline, which runs several as one."""
         from imagekit.batch.pipeline import BatchPipeline
 
-        return BatchPipeline([self])(x, keys_B)
+        result: Tensor = BatchPipeline([self])(x, keys_B)
+        return result
 
     def to_dict(self) -> dict[str, object]:
         """Name and options in plain types, for the record of a run."""
@@ -46,28 +48,38 @@ class BatchTransform:
 
 
 class Geometry(BatchTransform):
-    """Moves pixels: one 3 x 3 matrix an image. All geometry in a row becomes one matrix and one interpolation."""
+    """Moves pixels: one 3 x 3 matrix an image. All geometry in a row becomes one matrix and one interpolation.
+
+    is_projective: whether the last row of its matrices can be another than 0, 0, 1; one that says False saves a
+    division.
+    """
 
     _order: ClassVar[int] = 10
-    is_projective: ClassVar[bool] = False
+    is_projective: ClassVar[bool] = True
 
     def matrices(self, u_BN: Tensor, *, aspect: float) -> Tensor:
-        """float64 [B, 3, 3], see `matrices` for their meaning; u_BN: the draws, aspect: width / height in pixels."""
+        """Floats [B, 3, 3], see `matrices` for their meaning; u_BN: the draws, aspect: width / height in pixels."""
         raise NotImplementedError(type(self).__name__)
 
 
 class Colour(BatchTransform):
-    """Changes each pixel by itself, linearly: one C x (C + 1) matrix an image. All in a row become one product."""
+    """Changes each pixel by itself, linearly: one C x (C + 1) matrix an image. All in a row become one product.
 
-    mixes_channels: ClassVar[bool] = False
+    mixes_channels: whether a channel can get something of another one; one that says False saves time.
+    """
+
+    _order: ClassVar[int] = 20
+    mixes_channels: ClassVar[bool] = True
 
     def matrices(self, u_BN: Tensor, *, n_channels: int) -> Tensor:
-        """float64 [B, C + 1, C + 1], or [1, C + 1, C + 1] for all images; the last column is what is added."""
+        """Floats [B, C + 1, C + 1], or [1, C + 1, C + 1] for all images; the last column is what is added."""
         raise NotImplementedError(type(self).__name__)
 
 
 class Pixels(BatchTransform):
     """Anything else that draws."""
+
+    _order: ClassVar[int] = 90
 
     def apply(self, x: Tensor, u_BN: Tensor) -> Tensor:
         """A new batch of the same shape and dtype. x: [B, C, H, W]; u_BN: the draws, float64."""
@@ -75,8 +87,8 @@ class Pixels(BatchTransform):
 
 
 def check_value(name: str, value: Any, low: float, high: float, *, where: str) -> None:
-    """Raises ConfigError unless value is a finite number from low to high."""
-    if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
+    """Raises ConfigError unless value is a number from low to high."""
+    if not (isinstance(value, Real) and low <= float(value) <= high):
         raise ConfigError(
             f"{name} is {value}, must be from {low:g} to {high:g}",
             where=where,

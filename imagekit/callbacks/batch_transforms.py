@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
-from imagekit.batch.pipeline import BatchPipeline
+from imagekit.batch.pipeline import AnyBatchTransform, BatchPipeline
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
-
-BatchTransform = Callable[..., Any]
 
 
 class BatchTransforms(Callback):
@@ -26,8 +24,8 @@ class BatchTransforms(Callback):
 
     def __init__(
         self,
-        train_transforms: BatchPipeline | Iterable[BatchTransform] = (),
-        valid_transforms: BatchPipeline | Iterable[BatchTransform] = (),
+        train_transforms: BatchPipeline | Iterable[AnyBatchTransform] = (),
+        valid_transforms: BatchPipeline | Iterable[AnyBatchTransform] = (),
     ) -> None:
         self.train_pipeline = _pipeline(train_transforms)
         self.valid_pipeline = _pipeline(valid_transforms)
@@ -59,5 +57,5 @@ def batch_keys(batch: Any, *, who: str) -> Tensor:
     return keys_B
 
 
-def _pipeline(transforms: BatchPipeline | Iterable[BatchTransform]) -> BatchPipeline:
+def _pipeline(transforms: BatchPipeline | Iterable[AnyBatchTransform]) -> BatchPipeline:
     return transforms if isinstance(transforms, BatchPipeline) else BatchPipeline(transforms)

@@ -35,4 +35,5 @@ class DeviceCallback(Callback):
         self.learner.xb, self.learner.yb = self._move(self.learner.xb), self._move(self.learner.yb)
 
     def _move(self, part: Any) -> Any:
-        return part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part
+        # elsewhere than on CUDA a copy that nobody waits for may be read too early
+        return part.to(self.device, non_blocking=self.device.type == "cuda") if isinstance(part, Tensor) else part

@@ -20,7 +20,8 @@ class MixUp(Callback):
 
     share is max(x, 1 - x) for x of Beta(alpha, alpha), drawn for each image; `yb` becomes float32 [B, K], which the
     losses take. Validation sees whole images. It runs after normalising (_order 90). `alpha` can be scheduled as
-    mix_up.alpha. Raises ConfigError for an alpha outside 0.01..100. Source: Zhang and others 2017, arXiv:1710.09412.
+    mix_up.alpha. Raises ConfigError for an alpha outside 0.01..100 or less than 2 classes.
+    Source: Zhang and others 2017, arXiv:1710.09412.
     """
 
     _order = 90
@@ -28,6 +29,7 @@ class MixUp(Callback):
 
     def __init__(self, *, n_classes: int, alpha: float = 0.4) -> None:
         check_value("alpha", alpha, *_ALPHA, where=f"{type(self).__name__}.alpha")
+        check_value("n_classes", n_classes, 2, 2**31, where=f"{type(self).__name__}.n_classes")
         self.n_classes, self.alpha = n_classes, alpha
 
     def begin_batch(self) -> None:

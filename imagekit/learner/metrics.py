@@ -50,6 +50,8 @@ class AvgStats:
     def accumulate(self, pred: Tensor, target: Tensor, loss: Tensor) -> None:
         """Add one batch; loss is its mean. Sums stay on the device."""
         n = len(target)
+        if not n:  # the mean of nothing is no number, and would stay one
+            return
         values = [loss.detach(), *(metric(pred.detach(), target) for metric in self.metrics.values())]
         wide = _wide(loss.device)
         added = torch.stack([value.to(wide) for value in values]) * n

@@ -64,7 +64,7 @@ def draw_resamplers(source: Source, *, side_px: int) -> Drawn:
     The crop itself is the first picture.
     """
     rgb = source.rgb()
-    crop = rgb.crop(GeneralCrop(side_px).box(*rgb.size))
+    crop = rgb.crop(GeneralCrop(side_px).box(*rgb.size, ()))
     results = resample_all(crop, side_px=side_px)
     shown_px = side_px * -(-SHOWN_PX // side_px)
     strip = Strip(

@@ -1,8 +1,8 @@
 """Bytes of an image file -> its upright RGB pixels as an array: what a loader needs, by the fastest way that is safe.
 
 A JPEG that holds nothing unusual before its pixels (see `turbo.scan_header`) goes to a decoder at once, simplejpeg
-where it is installed, else Pillow's own without its reading of the segments: 170 us instead of 290 for 224 x 224
-pixels. The pixels are the same. Whatever such a decoder does not like is read again by `open_image`, which says why.
+where it is installed, else Pillow's own without its reading of the segments, which saves 50 to 100 us an image. The
+pixels are the same. Whatever such a decoder does not like is read again by `open_image`, which says why.
 
 H height, W width.
 """

@@ -60,7 +60,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
 def train_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
     """Per image, in training: RGB, random resized crop, flip."""
     crop = RandomResizedCrop(config.size, scale=(config.crop_scale, 1.0))
-    return (MakeRGB(), crop, RandomFlip(config.flip))
+    return (MakeRGB(), crop, RandomFlip(p=config.flip))
 
 
 def valid_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:

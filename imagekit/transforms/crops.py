@@ -22,7 +22,7 @@ class Crop(Resampling):
 
     _order: ClassVar[int] = 11
 
-    def box(self, width: int, height: int, draws: Sequence[float] = ()) -> Box:
+    def box(self, width: int, height: int, draws: Sequence[float]) -> Box:
         """(left, top, right, bottom) in whole pixels, at least one pixel wide and high, inside width x height."""
         raise NotImplementedError(type(self).__name__)
 
@@ -66,6 +66,7 @@ class GeneralCrop(Crop):
     than the image. Source: fast.ai course v3, lesson 11.
     """
 
+    _: KW_ONLY
     crop_size: int | tuple[int, int] | None = None
 
     stream: ClassVar[str] = "item.general_crop"
@@ -80,7 +81,7 @@ class GeneralCrop(Crop):
         """Width and height of the box for an image of this size."""
         return crop_sides(self.crop_size, width, height, where=type(self).__name__)
 
-    def box(self, width: int, height: int, draws: Sequence[float] = ()) -> Box:
+    def box(self, width: int, height: int, draws: Sequence[float]) -> Box:
         return _centred(width, height, *self.crop_sides(width, height))
 
 
@@ -94,7 +95,7 @@ class RandomCrop(GeneralCrop):
     stream: ClassVar[str] = "item.random_crop"
     n_draws = 2
 
-    def box(self, width: int, height: int, draws: Sequence[float] = ()) -> Box:
+    def box(self, width: int, height: int, draws: Sequence[float]) -> Box:
         crop_width, crop_height = self.crop_sides(width, height)
         return _placed(width, height, crop_width, crop_height, draws[0], draws[1])
 
@@ -123,7 +124,7 @@ class RandomResizedCrop(Crop):
         check_range(0, 1, self.scale, what="scale", where="RandomResizedCrop.scale")
         check_range(0, math.inf, self.ratio, what="ratio", where="RandomResizedCrop.ratio")
 
-    def box(self, width: int, height: int, draws: Sequence[float] = ()) -> Box:
+    def box(self, width: int, height: int, draws: Sequence[float]) -> Box:
         across, down = draws[2 * _N_TRIES], draws[2 * _N_TRIES + 1]
         for i_try in range(_N_TRIES):
             crop_width, crop_height = self._sides(width, height, draws[2 * i_try], draws[2 * i_try + 1])

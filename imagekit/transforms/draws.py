@@ -79,8 +79,8 @@ def _words_and_counters(streams: tuple[tuple[str, int], ...], device: torch.devi
     """For each draw the word of its stream and (i + 1) * GAMMA, int64 [N] each; only to be read."""
     words = [_stream_word(name) for name, n in streams for _ in range(n)]
     counts = [i for _, n in streams for i in range(1, n + 1)]
-    counters_N = torch.tensor(counts, dtype=torch.int64) * _signed(_GAMMA)
-    return torch.tensor(words, dtype=torch.int64).to(device), counters_N.to(device)
+    counters_N = torch.tensor(counts, dtype=torch.int64, device="cpu") * _signed(_GAMMA)
+    return torch.tensor(words, dtype=torch.int64, device="cpu").to(device), counters_N.to(device)
 
 
 def _stream_word(stream: str) -> int:

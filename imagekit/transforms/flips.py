@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ N_DIHEDRAL = 8
 class RandomFlip(ItemTransform):
     """Left and right swapped with probability `p`. Raises ConfigError for a p outside 0..1."""
 
+    _: KW_ONLY
     p: float = 0.5
 
     _order: ClassVar[int] = 11
@@ -41,6 +42,7 @@ class RandomDihedral(ItemTransform):
     Raises ConfigError for a p outside 0..1. Source: fast.ai course v3, lesson 11.
     """
 
+    _: KW_ONLY
     p: float = 0.75
 
     _order: ClassVar[int] = 11

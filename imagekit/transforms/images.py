@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imagekit.errors import ConfigError, did_you_mean
+from imagekit.errors import ConfigError, ShapeError, did_you_mean
 from imagekit.pixels.resize import FILTERS, TORCH_FILTERS, resize, resize_hwc
 
 AnyImage = TypeVar("AnyImage", Image.Image, NDArray[np.uint8])
@@ -26,10 +26,23 @@ Filter = str | tuple[str, ...]
 
 
 def image_size(image: Image.Image | NDArray[np.uint8]) -> tuple[int, int]:
-    """(width, height) in pixels of either kind of image."""
+    """(width, height) in pixels of either kind of image. Raises ShapeError for an array without its three axes."""
     if isinstance(image, np.ndarray):
+        check_image(image, where="image_size")
         return image.shape[1], image.shape[0]
     return image.size
+
+
+def check_image(image: Image.Image | NDArray[np.uint8], *, where: str) -> None:
+    """Raises ShapeError unless it is an RGB picture or a uint8 array [H, W, C]."""
+    if isinstance(image, np.ndarray):
+        facts, is_fit = f"{image.dtype} {list(image.shape)}", image.dtype == np.uint8 and image.ndim == 3
+    else:
+        facts, is_fit = f"PIL mode {image.mode}", image.mode == "RGB"
+    if not is_fit:
+        raise ShapeError(
+            f"the image is {facts}, must be RGB or uint8 [H, W, C]", where=where, fix="put MakeRGB before it"
+        )
 
 
 def resize_box(image: AnyImage, size: tuple[int, int], *, filter: str, box: Box) -> AnyImage:

@@ -30,11 +30,11 @@ class ItemTransform:
             raise ShapeError(
                 f"{type(self).__name__} got {n_given} draws, needs {self.n_draws}",
                 where=f"item transform {type(self).__name__}",
-                fix=f'draw them with uniform(keys_B, stream="{self.stream}", n={self.n_draws})'
+                fix=f'draw them with uniform(keys_B, stream="{self.stream}", n={self.n_draws})[0].tolist()'
                 if self.n_draws
                 else "call it with the item alone",
             )
-        return self.apply(item, draws or ())
+        return self.apply(item, () if draws is None else draws)
 
     def apply(self, item: Any, draws: Sequence[float]) -> Any:
         """What the transform does with draws whose number is right."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from imagekit.errors import ShapeError
 from imagekit.pixels.rgb import to_rgb
-from imagekit.transforms.images import AnyImage
+from imagekit.transforms.images import AnyImage, check_image
 from imagekit.transforms.items import ItemTransform
 
 
@@ -47,13 +47,7 @@ class ToByteTensor(ItemTransform):
     _order: ClassVar[int] = 20
 
     def apply(self, image: Image.Image | NDArray[np.uint8], draws: Sequence[float]) -> Tensor:
-        if isinstance(image, np.ndarray):
-            facts, is_fit = f"{image.dtype} {list(image.shape)}", image.dtype == np.uint8 and image.ndim == 3
-        else:
-            facts, is_fit = f"PIL mode {image.mode}", image.mode == "RGB"
-        if not is_fit:
-            what = f"the image is {facts}, must be RGB or uint8 [H, W, C]"
-            raise ShapeError(what, where="ToByteTensor", fix="put MakeRGB before it")
+        check_image(image, where="ToByteTensor")
         if not (isinstance(image, np.ndarray) and image.flags.c_contiguous and image.flags.writeable):
             image = np.array(image, order="C")  # torch warns about arrays it must not write to
         return torch.from_numpy(image).permute(2, 0, 1)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from imagekit.errors import ConfigError
 from imagekit.transforms.crops import crop_sides
 from imagekit.transforms.homography import Point, find_coeffs
-from imagekit.transforms.images import AnyImage, check_size, from_tensor_hwc, image_size, to_tensor_hwc
+from imagekit.transforms.images import AnyImage, check_image, check_size, from_tensor_hwc, image_size, to_tensor_hwc
 from imagekit.transforms.items import ItemTransform
 
 WARP_FILTERS = ("bilinear", "nearest")
@@ -37,14 +37,26 @@ def warp(image: AnyImage, size: tuple[int, int], corners: Corners, *, filter: st
     corners: (x, y) in pixels of the source, top left, bottom left, bottom right, top right; those outside see the
     edge's pixels continued. filter: bilinear, averaged over as many samples as an output pixel covers source pixels (at
     most 4 x 4), so that texture neither aliases nor flickers; or nearest. Returns the kind of image it was given.
-    Raises ShapeError where three corners lie on a line.
+    Raises ShapeError where three corners lie on a line, or for an image that is neither RGB nor uint8 [H, W, C];
+    ConfigError for another filter.
     """
+    _check_filter(filter, where="warp.filter")
+    check_image(image, where="warp")
     width, height = size
     coeffs = find_coeffs(corners, [(0, 0), (0, height), (width, height), (width, 0)])
     n = _samples(corners, size, filter)
     if isinstance(image, np.ndarray):
         return _sample(to_tensor_hwc(image), size, coeffs, n=n, filter=filter)
     return Image.fromarray(_sample(to_tensor_hwc(np.array(image)), size, coeffs, n=n, filter=filter))
+
+
+def _check_filter(filter: str, *, where: str) -> None:
+    if filter not in WARP_FILTERS:
+        raise ConfigError(
+            f'filter is "{filter}", which a warp does not know',
+            where=where,
+            fix="set bilinear, or nearest to keep single pixels",
+        )
 
 
 def _samples(corners: Corners, size: tuple[int, int], filter: str) -> int:
@@ -88,7 +100,9 @@ def _grid(coeffs: list[float], size: tuple[int, int], n: int, width: int, height
 
 @dataclass(frozen=True)
 class _Warp(ItemTransform):
-    """What both warps have: size, magnitude, filter."""
+    """What both warps have: size, magnitude, filter. `most`: up to where every quadrilateral is convex; beyond it the
+    horizon could pass through the picture.
+    """
 
     size: int | tuple[int, int]
     _: KW_ONLY
@@ -96,22 +110,18 @@ class _Warp(ItemTransform):
     filter: str = "bilinear"
 
     _order: ClassVar[int] = 11
+    most: ClassVar[float]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
         object.__setattr__(self, "size", check_size(self.size, where=f"{name}.size"))
-        if not 0 <= self.magnitude < 1:
+        if not 0 <= self.magnitude <= self.most:
             raise ConfigError(
-                f"magnitude is {self.magnitude}, must be from 0 to below 1",
+                f"magnitude is {self.magnitude}, must be from 0 to {self.most:g}",
                 where=f"{name}.magnitude",
                 fix="set magnitude = 0.2, or 0 for no warp",
             )
-        if self.filter not in WARP_FILTERS:
-            raise ConfigError(
-                f'filter is "{self.filter}", which a warp does not know',
-                where=f"{name}.filter",
-                fix="set bilinear, or nearest to keep single pixels",
-            )
+        _check_filter(self.filter, where=f"{name}.filter")
 
     def corners(self, width: int, height: int, draws: Sequence[float]) -> list[Point]:
         """Top left, bottom left, bottom right, top right in pixels of the source, for these draws."""
@@ -129,10 +139,11 @@ class PerspectiveWarp(_Warp):
 
     magnitude: a corner moves by up to this share of half a side, across and down, so no corner leaves the image.
     Draws: across and down of the top left, bottom left, bottom right and top right corner.
-    Raises ConfigError for a bad size, filter or magnitude.
+    Raises ConfigError for a bad size or filter, or a magnitude above 2/3.
     """
 
     stream: ClassVar[str] = "item.perspective_warp"
+    most: ClassVar[float] = 2 / 3
     n_draws = 8
 
     def corners(self, width: int, height: int, draws: Sequence[float]) -> list[Point]:
@@ -153,13 +164,16 @@ class TiltRandomCrop(_Warp):
     crop_size: a side or (width, height) in pixels of the source, without it the largest square. magnitude: the most
     that a corner moves, as a share of the crop's side; where the image has less room beside the crop, the tilt is that
     much smaller, so a crop that spans an axis is not tilted along it. magnitude 0 is a plain crop.
-    Draws: position across and down, tilt left-right and up-down. Raises ConfigError for a bad size, filter or
-    magnitude; ShapeError for a crop larger than the image. Source: fast.ai course v3, lesson 11 (PilTiltRandomCrop).
+    Draws: position across and down, tilt left-right and up-down. Raises ConfigError for a bad size or filter, or a
+    magnitude above 0.25; ShapeError for a crop larger than the image.
+    Source: fast.ai course v3, lesson 11 (PilTiltRandomCrop).
     """
 
+    _: KW_ONLY
     crop_size: int | tuple[int, int] | None = None
 
     stream: ClassVar[str] = "item.tilt_random_crop"
+    most: ClassVar[float] = 0.25
     n_draws = 4
 
     def __post_init__(self) -> None:

@@ -398,6 +398,16 @@ def test_a_batch_that_does_not_fit_its_matrices_is_refused(batch_shape, n):
     )
 
 
+@pytest.mark.parametrize("size", [24, (0, 5), (4, 5, 6), (4.0, 5)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ShapeError) as caught:
+        sample(torch.zeros(1, 3, 4, 4), _identity(1), size=size)
+
+    assert str(caught.value) == (
+        f"size is {size}, must be (height, width) in whole pixels, at least 1\n  where: sample.size"
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "value", "fix"),
     [

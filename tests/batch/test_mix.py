@@ -126,6 +126,30 @@ def test_targets_are_mixed_row_by_row_and_sum_to_one(soft):
     assert torch.equal(result.sum(dim=1), torch.ones(3))
 
 
+@pytest.mark.parametrize("n", [2, 3, 64])
+def test_nobody_is_mixed_with_itself(n):
+    _, partner, _ = draw_mix(_keys(n), alpha=0.4, stream="batch.mixup")
+
+    assert (partner != torch.arange(n)).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        (torch.tensor([0.5, 1.0]), "the targets are torch.float32 [2], and there are 3 classes"),
+        (torch.zeros(2, 4), "the targets are torch.float32 [2, 4], and there are 3 classes"),
+        (torch.zeros(2, 3, dtype=torch.int64), "the targets are torch.int64 [2, 3], and there are 3 classes"),
+        (torch.tensor([0, 3]), "class ids run from 0 to 3, and there are 3 classes"),
+        (torch.tensor([-1, 0]), "class ids run from -1 to 0, and there are 3 classes"),
+    ],
+)
+def test_targets_that_do_not_fit_the_classes_are_refused(target, what):
+    with pytest.raises(ShapeError) as caught:
+        mix_targets(target, torch.ones(2), torch.tensor([1, 0]), n_classes=3)
+
+    assert str(caught.value) == f"{what}\n  where: mix_targets\n  fix: give class ids below 3, or [B, 3]"
+
+
 def test_bytes_cannot_be_mixed():
     with pytest.raises(ShapeError) as caught:
         mixup(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.ones(2), torch.tensor([1, 0]))

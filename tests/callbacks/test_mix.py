@@ -116,3 +116,12 @@ def test_an_alpha_out_of_range_is_refused_at_first_and_later(kind):
         assert str(caught.value) == (
             f"alpha is 0, must be from 0.01 to 100\n  where: {kind.__name__}.alpha\n  fix: set it to 0.01 or more"
         )
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        MixUp(n_classes=1)
+
+    assert str(caught.value) == (
+        "n_classes is 1, must be from 2 to 2.14748e+09\n  where: MixUp.n_classes\n  fix: set it to 2 or more"
+    )

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from learner.toy import loaders, make_learner
 
+from imagekit.batch.geometry import Rotate
+from imagekit.callbacks.batch_transforms import BatchTransforms
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
@@ -85,4 +87,36 @@ def test_a_list_of_the_wrong_length_is_refused(n: int):
         f"{n} schedules for 2 parameter groups\n"
         "  where: ParamScheduler: lr\n"
         "  fix: give one schedule for all groups, or one for each"
+    )
+
+
+def test_a_state_that_is_loaded_later_is_scheduled_too():
+    class Reload(Callback):
+        _order = 50
+
+        def begin_fit(self) -> None:
+            self.opt.load_state_dict(self.opt.state_dict())  # makes other groups
+
+    hypers = Hypers("lr")
+
+    make_learner(loaders([2, 2], [2]), ParamScheduler("lr", line), Reload(), hypers).fit(1)
+
+    assert hypers.seen == [[(1.0,)], [(0.5,)]]
+
+
+def test_the_parameters_themselves_are_no_hyper():
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, ParamScheduler("params", line)).fit(1)
+
+    assert str(caught.value).startswith('nothing has a hyper "params"\n  where: ParamScheduler\n')
+
+
+def test_a_list_of_schedules_for_a_strength_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, ParamScheduler("rotate.max_degrees", [line]), BatchTransforms([Rotate()])).fit(1)
+
+    assert str(caught.value) == (
+        "1 schedules for one value for all images\n"
+        "  where: ParamScheduler: rotate.max_degrees\n"
+        "  fix: give the schedule itself, no list"
     )

@@ -89,3 +89,12 @@ def test_accumulated_losses_do_not_hold_on_to_the_graph():
 
     assert stats._totals is not None
     assert not stats._totals.requires_grad
+
+
+def test_a_batch_of_nothing_leaves_the_means_alone():
+    stats = AvgStats({"accuracy": accuracy})
+    stats.accumulate(torch.tensor([[0.0, 1.0]]), torch.tensor([1]), torch.tensor(0.5))
+
+    stats.accumulate(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.tensor(float("nan")))
+
+    assert stats.means() == {"loss": 0.5, "accuracy": 1.0}

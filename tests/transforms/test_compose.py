@@ -137,7 +137,7 @@ def test_pipeline_survives_the_way_to_a_worker():
 
 
 def test_pipeline_tells_its_transforms_in_plain_types():
-    assert ItemPipeline([RandomFlip(0.8), ResizeFixed(8), MakeRGB()]).to_dict() == [
+    assert ItemPipeline([RandomFlip(p=0.8), ResizeFixed(8), MakeRGB()]).to_dict() == [
         {"name": "MakeRGB"},
         {"name": "ResizeFixed", "size": [8, 8], "filter": "bilinear"},
         {"name": "RandomFlip", "p": 0.8},

@@ -206,7 +206,7 @@ def test_a_range_of_ratios_that_cannot_be_is_refused(ratio):
     [(None, (100, 0, 300, 200)), (50, (175, 75, 225, 125)), ((60, 20), (170, 90, 230, 110))],
 )
 def test_a_general_crop_is_centred_and_by_default_the_largest_square(crop_size, box):
-    assert GeneralCrop(8, crop_size=crop_size).box(400, 200) == box
+    assert GeneralCrop(8, crop_size=crop_size).box(400, 200, ()) == box
 
 
 def test_a_crop_is_one_step_on_the_source_not_two():
@@ -257,6 +257,30 @@ def test_a_crop_size_that_is_no_size_is_refused():
         "size is 0, must be a side or (width, height) in whole pixels, at least 1\n"
         "  where: RandomCrop.crop_size\n"
         "  fix: set a size such as 128 or (160, 120)"
+    )
+
+
+def test_the_last_draw_picks_the_filter():
+    transform = RandomCrop(8, crop_size=4, filter=("box", "lanczos"))
+
+    assert [transform.pick_filter([a, b, c]) for a, b, c in ((0, 0, 0.9), (0.9, 0.9, 0.1))] == ["lanczos", "box"]
+
+
+def test_draws_may_be_a_tensor():
+    array, draws = _noise(50, 40), torch.tensor(_rows(1)[0], dtype=torch.float64)
+
+    assert np.array_equal(RandomResizedCrop(8)(array, draws), RandomResizedCrop(8)(array, draws.tolist()))
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (9,)])
+def test_an_array_without_its_three_axes_is_refused(shape):
+    with pytest.raises(ShapeError) as caught:
+        CenterCrop(8)(np.zeros(shape, np.uint8))
+
+    assert str(caught.value) == (
+        f"the image is uint8 {list(shape)}, must be RGB or uint8 [H, W, C]\n"
+        "  where: image_size\n"
+        "  fix: put MakeRGB before it"
     )
 
 
@@ -311,4 +335,4 @@ def test_arrays_of_any_number_of_channels_are_cropped_alike(n_channels, filter):
 
 def test_a_crop_must_say_where():
     with pytest.raises(NotImplementedError, match="Crop"):
-        Crop(8).box(10, 10)
+        Crop(8).box(10, 10, ())

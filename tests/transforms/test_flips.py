@@ -43,7 +43,7 @@ def test_the_eight_are_all_different_and_closed_under_repetition():
 @pytest.mark.parametrize("p", [0.75, 1.0])
 def test_each_of_the_eight_is_equally_likely(p):
     n = 40_000
-    transform = RandomDihedral(p)
+    transform = RandomDihedral(p=p)
     draws = uniform(make_keys(seed=0, epoch=0, ids_B=torch.arange(n)), stream=transform.stream)
 
     counts = np.bincount([transform.element(row) for row in draws.tolist()], minlength=8) / n
@@ -55,7 +55,7 @@ def test_each_of_the_eight_is_equally_likely(p):
 
 
 def test_at_three_quarters_65_625_percent_of_the_images_change():
-    transform = RandomDihedral(0.75)
+    transform = RandomDihedral(p=0.75)
 
     changing = [transform.element([i / 64]) != 0 for i in range(64)]
 
@@ -67,13 +67,13 @@ def test_at_three_quarters_65_625_percent_of_the_images_change():
 def test_any_draw_and_chance_give_one_of_the_eight(draw, p):
     square = _noise(3, 3)
 
-    result = RandomDihedral(p)(square, [draw])
+    result = RandomDihedral(p=p)(square, [draw])
 
     assert any(np.array_equal(result, dihedral(square, element)) for element in range(8))
 
 
 def test_an_image_that_is_not_square_swaps_its_sides():
-    turned = RandomDihedral(1.0)(_noise(7, 5), [3.5 / 8])
+    turned = RandomDihedral(p=1.0)(_noise(7, 5), [3.5 / 8])
 
     assert turned.shape == (7, 5, 3)
 
@@ -82,18 +82,18 @@ def test_an_image_that_is_not_square_swaps_its_sides():
 def test_any_number_of_channels_is_flipped(n_channels):
     array = _noise(n_channels=n_channels)
 
-    assert np.array_equal(RandomFlip(1.0)(array, [0.0]), array[:, ::-1])
+    assert np.array_equal(RandomFlip(p=1.0)(array, [0.0]), array[:, ::-1])
 
 
 def test_a_mirrored_view_is_flipped_back():
     array = _noise()
 
-    assert np.array_equal(RandomFlip(1.0)(array[:, ::-1], [0.0]), array)
+    assert np.array_equal(RandomFlip(p=1.0)(array[:, ::-1], [0.0]), array)
 
 
 def test_a_chance_that_is_none_is_refused():
     with pytest.raises(ConfigError) as caught:
-        RandomDihedral(2)
+        RandomDihedral(p=2)
 
     assert str(caught.value) == (
         "p is 2, must be a probability from 0 to 1\n"

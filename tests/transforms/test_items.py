@@ -82,29 +82,29 @@ def test_an_unknown_filter_is_refused_with_the_nearest_name():
 def test_flip_swaps_left_and_right_exactly():
     array = _noise()
 
-    flipped = RandomFlip(1.0)(array, [0.999])
+    flipped = RandomFlip(p=1.0)(array, [0.999])
 
     assert np.array_equal(flipped, array[:, ::-1])
-    assert np.array_equal(np.asarray(RandomFlip(1.0)(Image.fromarray(array), [0.0])), array[:, ::-1])
+    assert np.array_equal(np.asarray(RandomFlip(p=1.0)(Image.fromarray(array), [0.0])), array[:, ::-1])
 
 
 def test_flipping_twice_gives_the_image_back():
     array = _noise()
 
-    assert np.array_equal(RandomFlip(1.0)(RandomFlip(1.0)(array, [0.5]), [0.5]), array)
+    assert np.array_equal(RandomFlip(p=1.0)(RandomFlip(p=1.0)(array, [0.5]), [0.5]), array)
 
 
 def test_flip_of_a_read_only_array_leaves_it_alone():
     array = _noise()
     array.flags.writeable = False
 
-    assert np.array_equal(RandomFlip(1.0)(array, [0.5]), array[:, ::-1])
+    assert np.array_equal(RandomFlip(p=1.0)(array, [0.5]), array[:, ::-1])
 
 
 def test_flip_never_happens_at_probability_zero():
     array = _noise()
 
-    assert RandomFlip(0.0)(array, [0.0]) is array
+    assert RandomFlip(p=0.0)(array, [0.0]) is array
 
 
 def test_flip_happens_as_often_as_asked():
@@ -113,7 +113,7 @@ def test_flip_happens_as_often_as_asked():
     marked[0, 0] = 255
 
     for row in draws.tolist():
-        mirrored += int(RandomFlip(0.8)(marked, row)[0, 0, 0] == 0)
+        mirrored += int(RandomFlip(p=0.8)(marked, row)[0, 0, 0] == 0)
 
     assert abs(mirrored / 10_000 - 0.8) < 3 * (0.8 * 0.2 / 10_000) ** 0.5
 
@@ -121,7 +121,7 @@ def test_flip_happens_as_often_as_asked():
 def test_flipping_bytes_equals_flipping_floats():
     array = _noise()
 
-    bytes_first = to_byte_tensor(RandomFlip(1.0)(array, [0.0])).float() / 255
+    bytes_first = to_byte_tensor(RandomFlip(p=1.0)(array, [0.0])).float() / 255
     floats_first = (to_byte_tensor(array).float() / 255).flip(2)
 
     assert torch.equal(bytes_first, floats_first)
@@ -130,7 +130,7 @@ def test_flipping_bytes_equals_flipping_floats():
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_a_probability_outside_its_range_is_refused(p):
     with pytest.raises(ConfigError) as caught:
-        RandomFlip(p)
+        RandomFlip(p=p)
 
     assert str(caught.value) == (
         f"p is {p}, must be a probability from 0 to 1\n"
@@ -146,7 +146,7 @@ def test_a_random_transform_without_draws_says_how_to_draw():
     assert str(caught.value) == (
         "RandomFlip got 0 draws, needs 1\n"
         "  where: item transform RandomFlip\n"
-        '  fix: draw them with uniform(keys_B, stream="item.random_flip", n=1)'
+        '  fix: draw them with uniform(keys_B, stream="item.random_flip", n=1)[0].tolist()'
     )
 
 

@@ -28,6 +28,14 @@ def _noise(width: int, height: int) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def _assert_convex(corners: list[tuple[float, float]]) -> None:
+    """Every turn goes the same way, so no line through two corners, and no horizon, passes through the inside."""
+    points = np.array([*corners, *corners[:2]])
+    sides = np.diff(points, axis=0)
+    turns = sides[:-1, 0] * sides[1:, 1] - sides[:-1, 1] * sides[1:, 0]
+    assert (turns <= 1e-9).all()
+
+
 def _apply(coeffs: list[float], x: float, y: float) -> tuple[float, float]:
     a, b, c, d, e, f, g, h = coeffs
     return (a * x + b * y + c) / (g * x + h * y + 1), (d * x + e * y + f) / (g * x + h * y + 1)
@@ -102,11 +110,14 @@ def test_a_warp_that_reduces_does_not_alias():
 
 @settings(deadline=None)
 @given(
-    width=st.integers(1, 300), height=st.integers(1, 300), magnitude=st.floats(0, 0.99), draws=st.tuples(*[_DRAWS] * 4)
+    width=st.integers(1, 300), height=st.integers(1, 300), magnitude=st.floats(0, 0.25), draws=st.tuples(*[_DRAWS] * 4)
 )
 def test_no_corner_of_a_tilt_leaves_the_image(width, height, magnitude, draws):
-    corners = TiltRandomCrop(8, magnitude=magnitude).corners(width, height, draws)
+    corners = TiltRandomCrop(8, magnitude=magnitude, crop_size=max(1, min(width, height) // 3)).corners(
+        width, height, draws
+    )
 
+    _assert_convex(corners)
     for x, y in corners:
         assert -1e-9 <= x <= width + 1e-9
         assert -1e-9 <= y <= height + 1e-9
@@ -114,16 +125,24 @@ def test_no_corner_of_a_tilt_leaves_the_image(width, height, magnitude, draws):
 
 @settings(deadline=None, max_examples=30)
 @given(draws=st.tuples(*[_DRAWS] * 4))
-def test_a_tilt_of_a_white_image_is_white(draws):
-    white = np.full((120, 160, 3), 255, np.uint8)
+def test_no_pixel_of_a_tilt_comes_from_outside_the_image(draws):
+    # a wide black frame would show if the quadrilateral reached beyond the white picture
+    corners = TiltRandomCrop(32, magnitude=0.25, crop_size=60).corners(160, 120, draws)
+    framed = np.zeros((320, 360, 3), np.uint8)
+    framed[100:220, 100:260] = 255
 
-    assert (TiltRandomCrop(32, magnitude=0.4, crop_size=60)(white, draws) == 255).all()
+    # the edge's own pixels blend with the frame: half a pixel of either
+    seen = warp(framed, (32, 32), [(x + 100, y + 100) for x, y in corners], filter="nearest")
+
+    assert (seen == 255).all()
 
 
 @settings(deadline=None)
-@given(draws=st.tuples(*[_DRAWS] * 8), magnitude=st.floats(0, 0.99))
+@given(draws=st.tuples(*[_DRAWS] * 8), magnitude=st.floats(0, 2 / 3))
 def test_the_corners_of_a_perspective_warp_move_inwards_by_at_most_half_a_side(draws, magnitude):
     corners = PerspectiveWarp(8, magnitude=magnitude).corners(100, 80, draws)
+
+    _assert_convex(corners)
 
     for (x, y), (corner_x, corner_y) in zip(corners, [(0, 0), (0, 80), (100, 80), (100, 0)], strict=True):
         assert abs(x - corner_x) <= magnitude * 50 + 1e-9
@@ -160,7 +179,7 @@ def test_without_magnitude_a_tilt_is_a_plain_crop():
 
 def test_a_crop_without_room_beside_it_is_not_tilted_along_that_axis():
     # the largest square of an oblong image spans its height: there is nothing above or below to tilt into
-    corners = TiltRandomCrop(8, magnitude=0.3).corners(200, 100, [0.5, 0.0, 0.9, 0.9])
+    corners = TiltRandomCrop(8, magnitude=0.25).corners(200, 100, [0.5, 0.0, 0.9, 0.9])
 
     ys = [y for _, y in corners]
     assert ys == [0, 100, 100, 0]
@@ -198,25 +217,45 @@ def test_a_crop_larger_than_the_image_says_both_sizes():
     )
 
 
-@pytest.mark.parametrize("kind", [TiltRandomCrop, PerspectiveWarp])
-@pytest.mark.parametrize("magnitude", [-0.1, 1.0, float("nan")])
-def test_a_magnitude_out_of_range_is_refused(kind, magnitude):
+@pytest.mark.parametrize(("kind", "most"), [(TiltRandomCrop, "0.25"), (PerspectiveWarp, "0.666667")])
+@pytest.mark.parametrize("magnitude", [-0.1, 0.67, float("nan")])
+def test_a_magnitude_out_of_range_is_refused(kind, most, magnitude):
     with pytest.raises(ConfigError) as caught:
         kind(8, magnitude=magnitude)
 
     assert str(caught.value) == (
-        f"magnitude is {magnitude}, must be from 0 to below 1\n"
+        f"magnitude is {magnitude}, must be from 0 to {most}\n"
         f"  where: {kind.__name__}.magnitude\n"
         "  fix: set magnitude = 0.2, or 0 for no warp"
     )
 
 
-def test_a_filter_that_a_warp_lacks_is_refused():
+@pytest.mark.parametrize(
+    ("act", "where"),
+    [
+        (lambda: PerspectiveWarp(8, filter="lanczos"), "PerspectiveWarp.filter"),
+        (lambda: warp(_noise(9, 9), (4, 4), [(0, 0), (0, 9), (9, 9), (9, 0)], filter="lanczos"), "warp.filter"),
+    ],
+)
+def test_a_filter_that_a_warp_lacks_is_refused(act, where):
     with pytest.raises(ConfigError) as caught:
-        PerspectiveWarp(8, filter="lanczos")
+        act()
 
     assert str(caught.value) == (
         'filter is "lanczos", which a warp does not know\n'
-        "  where: PerspectiveWarp.filter\n"
+        f"  where: {where}\n"
         "  fix: set bilinear, or nearest to keep single pixels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "facts"),
+    [(Image.new("L", (9, 9)), "PIL mode L"), (np.zeros((9, 9, 3), np.float32), "float32 [9, 9, 3]")],
+)
+def test_a_warp_wants_rgb_or_bytes(image, facts):
+    with pytest.raises(ShapeError) as caught:
+        PerspectiveWarp(8)(image, [0.1] * 8) if isinstance(image, Image.Image) else warp(image, (4, 4), [(0, 0)] * 4)
+
+    assert str(caught.value) == (
+        f"the image is {facts}, must be RGB or uint8 [H, W, C]\n  where: warp\n  fix: put MakeRGB before it"
     )
