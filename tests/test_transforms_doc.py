@@ -13,6 +13,7 @@ from cli.workspace import draw_classes
 
 from imagekit.batch import erase, geometry, lighting
 from imagekit.batch.transform import BatchTransform
+from imagekit.learner.callback import Callback
 from imagekit.recipes.load import load_recipes
 from imagekit.transforms import crops, flips, resize, tensors, warp
 from imagekit.transforms.items import ItemTransform
@@ -43,11 +44,24 @@ def test_the_code_of_the_page_runs_and_does_what_it_says(names):
     assert (names["x2"].shape[1:], names["x2"].dtype) == ((3, 24, 24), torch.float32)
     assert torch.equal(names["replayed"], names["augment"](names["batch"].x, names["batch"].keys))
     assert Path("batch.png").exists()
-    assert [type(callback).__name__ for callback in names["callbacks"]] == [
-        "BatchTransforms",
-        "ParamScheduler",
-        "MixUp",
-    ]
+    assert names["learner"].epochs_done == 2
+    assert 0 < names["augment"].hypers()["rotate.max_degrees"][0].max_degrees < 20
+
+
+def test_a_learner_of_the_page_sees_other_draws_in_each_epoch(names):
+    class Keys(Callback):
+        def __init__(self) -> None:
+            self.seen: list[tuple[int, ...]] = []
+
+        def begin_batch(self) -> None:
+            if self.in_train:
+                self.seen.append(tuple(self.batch.keys.tolist()))
+
+    keys = Keys()
+
+    names["learner"].fit(2, [keys])
+
+    assert len(set(keys.seen)) == len(keys.seen)
 
 
 def test_the_transform_of_another_domain_is_short_and_keyed(names):

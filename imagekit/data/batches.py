@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,7 +19,7 @@ from imagekit.errors import ShapeError
 
 
 class Sample(NamedTuple):
-    """One item of a split: x (a uint8 image [C, H, W], say), its target y, the key of its random draws, its row."""
+    """One item of a split: x (a uint8 image [C, H, W], say), its target y or None, the key of its draws, its row."""
 
     x: Any
     y: Any
@@ -42,8 +43,8 @@ class SampleSource(Protocol):
 class Batch:
     """`x, y = batch`; beside them `keys` and `rows`, int64 [B].
 
-    x: [B, C, H, W] uint8 for images, channels_last in memory. keys seed what batch transforms draw and stay on the CPU:
-    that is where draws are cheap. rows lead back to the split.
+    x: [B, C, H, W] uint8 for images, channels_last in memory; y: targets, None where the rows have none. keys seed what
+    batch transforms draw and stay on the CPU: that is where draws are cheap. rows lead back to the split.
     """
 
     x: Any
@@ -73,13 +74,15 @@ Collate = Callable[[Sequence[Sample]], Any]
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size. Raises ShapeError where sizes differ: give a transform that makes one size."""
     _check_tensors(samples, where="collate")
-    shapes = {tuple(sample.x.shape) for sample in samples}
+    shapes = sorted({tuple(sample.x.shape) for sample in samples})
     if len(shapes) > 1:
-        listed = ", ".join(" x ".join(map(str, reversed(shape[-2:]))) for shape in sorted(shapes)[:3])
+        are_images = {len(shape) for shape in shapes} == {3} and len({shape[0] for shape in shapes}) == 1
+        sizes = [f"{shape[2]} x {shape[1]}" if are_images else str(list(shape)) for shape in shapes[:3]]
+        same_size = "add ResizeFixed, CenterCrop or RandomResizedCrop to the transforms"
         raise ShapeError(
-            f"images of {len(shapes)} sizes cannot be stacked: {listed}",
+            f"{'images' if are_images else 'samples'} of {len(shapes)} sizes cannot be stacked: {', '.join(sizes)}",
             where="collate",
-            fix="add ResizeFixed, CenterCrop or RandomResizedCrop to the transforms, or give your own collate",
+            fix=f"{same_size}, or give your own collate" if are_images else "make them alike, or use padding_collate",
         )
     return _batch(_stack([sample.x for sample in samples]), samples)
 
@@ -104,7 +107,9 @@ def padding_collate(samples: Sequence[Sample], *, value: float = 0) -> Batch:
 
 
 def _check_tensors(samples: Sequence[Sample], *, where: str) -> None:
-    """Raises ShapeError for what is no tensor, or a target that is neither a number nor a tensor."""
+    """Raises ShapeError for no samples, what is no tensor, and targets that are neither numbers, tensors nor absent."""
+    if not samples:
+        raise ShapeError("there is no sample to stack", where=where, fix="ask for at least one row")
     for sample in samples:
         if not isinstance(sample.x, Tensor):
             raise ShapeError(
@@ -112,12 +117,19 @@ def _check_tensors(samples: Sequence[Sample], *, where: str) -> None:
                 where=where,
                 fix="end the transforms with to_byte_tensor",
             )
-        if not isinstance(sample.y, Tensor | int | float):
+        if not (sample.y is None or isinstance(sample.y, Tensor | Number)):
             raise ShapeError(
                 f"the target of row {sample.row} is {sample.y!r}, must be a number or a tensor",
                 where=where,
-                fix="encode labels with a Processor: label_by_func(..., proc_y=CategoryProcessor())",
+                fix="encode labels with a Processor, names with label_by_func(..., proc_y=CategoryProcessor()) say",
             )
+    targets = {tuple(sample.y.shape) if isinstance(sample.y, Tensor) else sample.y is None for sample in samples}
+    if len(targets) > 1:
+        raise ShapeError(
+            "some targets of the batch are numbers, some tensors of another shape, or absent",
+            where=where,
+            fix="give every row a target of one kind",
+        )
 
 
 def _missing(x: Tensor, most: Sequence[int]) -> list[int]:
@@ -133,11 +145,18 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors))
 
 
+def _stack_targets(targets: Sequence[Any]) -> Tensor | None:
+    if targets[0] is None:
+        return None
+    if isinstance(targets[0], Tensor):
+        return torch.stack(list(targets))
+    return torch.tensor([target.item() if hasattr(target, "item") else target for target in targets])
+
+
 def _batch(x: Tensor, samples: Sequence[Sample]) -> Batch:
-    targets = [sample.y for sample in samples]
     return Batch(
         x=x,
-        y=torch.stack(targets) if isinstance(targets[0], Tensor) else torch.tensor(targets),
+        y=_stack_targets([sample.y for sample in samples]),
         keys=torch.tensor([sample.key for sample in samples]),
         rows=torch.tensor([sample.row for sample in samples]),
     )

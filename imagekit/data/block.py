@@ -19,9 +19,10 @@ from imagekit.data.bunch import DataBunch, get_dls
 from imagekit.data.items import ImageList, ItemList, Transforms
 from imagekit.data.lists import is_position, listify
 from imagekit.data.loaders import check_one_label, valid_split
+from imagekit.data.on_lists import OnLists
 from imagekit.data.order import SampleRef
-from imagekit.errors import LabelError, ShapeError, SplitError
-from imagekit.manifest.processors import CategoryProcessor
+from imagekit.errors import LabelError, ShapeError, SplitError, UsageError
+from imagekit.manifest.processors import CategoryProcessor, Processor
 from imagekit.manifest.read import Manifest
 from imagekit.rules import splitters
 
@@ -55,6 +56,11 @@ class SplitData:
         if name.startswith("_") or "train" not in self.__dict__:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return getattr(self.train, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("train", "valid", "n_dropped"):
+            raise AttributeError(f"set {name!r} on train or on valid: what is read here is train's")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         dropped = f"In neither: {self.n_dropped} items\n" if self.n_dropped else ""
@@ -108,9 +114,11 @@ class SplitData:
 
         Raises LabelError before there are labels.
         """
-        if not isinstance(self.train, LabeledData):
+        for name, data in (("train", self.train), ("valid", self.valid)):
+            if isinstance(data, LabeledData):
+                continue
             raise LabelError(
-                f"the items have no labels yet: train is an {type(self.train).__name__}",
+                f"the items have no labels yet: {name} is an {type(data).__name__}",
                 where="SplitData.to_databunch",
                 fix="label them first: label_by_func(sd, parent_labeler, proc_y=CategoryProcessor()), say",
             )
@@ -150,7 +158,7 @@ class LabeledData:
     def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
         """The samples of a batch, in the order of the refs, for a Loader; refs of one batch share an epoch."""
         xs, keys_B = self.x.load(refs)
-        ys, _ = self.y.load(refs)
+        ys = self.y.load(refs)[0] if self.y.tfms else [self.y.items[ref.row] for ref in refs]
         return [Sample(x, y, key, ref.row) for x, y, key, ref in zip(xs, ys, keys_B.tolist(), refs, strict=True)]
 
     def x_obj(self, index: Any) -> Any:
@@ -165,8 +173,19 @@ class LabeledData:
     def label_by_func(
         cls, il: ItemList, f: Callable[[Any], Any], proc_x: Processors = None, proc_y: Processors = None
     ) -> Self:
-        """Label each item by what a function says of it; nothing is loaded. Raises what f and the Processors raise."""
-        return cls(il, ItemList([f(item) for item in il.items], il.path, seed=il.seed), proc_x, proc_y)
+        """Label each item by what a function says of it; nothing is loaded.
+
+        Raises LabelError where it says None, and what f and the Processors raise.
+        """
+        labels = [f(item) for item in il.items]
+        without = [item for item, label in zip(il.items, labels, strict=True) if label is None]
+        if without:
+            raise LabelError(
+                f"the function gave no label for {len(without)} of {len(labels)} items, {without[0]} for one",
+                where="label_by_func",
+                fix="return a label for each item, or leave such items out before",
+            )
+        return cls(il, ItemList(labels, il.path, seed=il.seed), proc_x, proc_y)
 
     @classmethod
     def from_manifest(
@@ -211,6 +230,11 @@ def label_by_func(
 def _processed(il: ItemList, processors: Processors) -> ItemList:
     items = il.items
     for processor in listify(processors):
+        if isinstance(processor, Processor) and not isinstance(processor, CategoryProcessor | OnLists):
+            name = type(processor).__name__
+            raise UsageError(
+                f"{name} encodes columns of a manifest", where="LabeledData", fix=f"wrap it: OnLists({name}())"
+            )
         items = processor.process(items)
     return il.new(items)
 

@@ -9,6 +9,7 @@ from typing import Any
 from imagekit.data.batches import Collate, SampleSource, collate
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.loaders import Loader, check_one_label, valid_split
+from imagekit.errors import ConfigError
 from imagekit.manifest.read import Manifest
 from imagekit.transforms.order import Transform
 
@@ -25,8 +26,16 @@ def get_dls(
     """A train loader that shuffles anew in each epoch, and a valid loader of twice the batch that never does.
 
     The valid batch is twice as large, for no gradients are kept there. num_workers: processes that make batches, 0 for
-    none. collate: makes a batch of a list of Samples. Source: fast.ai course v3, lesson 9.
+    none. collate: makes a batch of a list of Samples. Raises ConfigError for a dataset without `samples` and `seed`.
+    Source: fast.ai course v3, lesson 9.
     """
+    for dataset in (train_ds, valid_ds):
+        if not (hasattr(dataset, "samples") and hasattr(dataset, "seed")):
+            raise ConfigError(
+                f"a {type(dataset).__name__} cannot be loaded by key: it has no `samples` and `seed`",
+                where="get_dls",
+                fix="give LabeledData, an ItemList or a ManifestDataset, or use torch's own DataLoader",
+            )
     train = Loader(train_ds, batch_size=bs, shuffle=True, n_workers=num_workers, collate=collate, pin_memory=pin_memory)
     valid = Loader(
         valid_ds, batch_size=2 * bs, shuffle=False, n_workers=num_workers, collate=collate, pin_memory=pin_memory

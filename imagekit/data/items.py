@@ -5,6 +5,7 @@ Shapes: B batch.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from typing import Any, Self
 from PIL import Image
 from torch import Tensor
 
+from imagekit.data.batches import Sample
 from imagekit.data.lists import ListContainer
 from imagekit.data.order import SampleRef, keys_of
-from imagekit.errors import ImageError, SourceError
+from imagekit.errors import ImagekitError, ShapeError, SourceError
 from imagekit.files.discover import Discovery, discover
 from imagekit.files.names import display_name, to_path
 from imagekit.files.read import read_file
@@ -29,6 +31,8 @@ from imagekit.transforms.order import Transform
 _N_LISTED = 3
 
 Transforms = Transform | Iterable[Transform] | None
+# the usual extensions of the formats that are decoded: a drawing (.svg) found would only fail in the middle of an epoch
+READABLE = (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class ItemList(ListContainer):
@@ -49,7 +53,9 @@ class ItemList(ListContainer):
 
     @property
     def tfms(self) -> tuple[Transform, ...]:
-        """The transforms in the order in which they run; give others and every later item goes through these."""
+        """The transforms in the order in which they run; give others and later items go through these. Workers of a
+        loader that was gone through keep those that they began with, until its `close`.
+        """
         return self.pipeline.transforms
 
     @tfms.setter
@@ -60,8 +66,14 @@ class ItemList(ListContainer):
         return f"{super().__repr__()}\nPath: {self.path}"
 
     def new(self, items: Any, cls: type[ItemList] | None = None) -> ItemList:
-        """A list of the same class, or of `cls`, with other items and the same path, transforms and seed."""
-        return (cls or type(self))(items, self.path, tfms=self.tfms, seed=self.seed)
+        """A list like this one with other items: of the same class with all it has, or of `cls` with path, transforms
+        and seed.
+        """
+        if cls is not None:
+            return cls(items, self.path, tfms=self.tfms, seed=self.seed)
+        made = copy.copy(self)  # keeps what a subclass added, however it is made
+        made.items = ListContainer(items).items
+        return made
 
     def get(self, item: Any) -> Any:
         """What an item stands for: itself, until a subclass loads something."""
@@ -80,6 +92,11 @@ class ItemList(ListContainer):
         draws = self.pipeline.draw(keys_B).tolist()
         return [self._get(self.items[ref.row], row) for ref, row in zip(refs, draws, strict=True)], keys_B
 
+    def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
+        """The samples of a batch, without targets: a Loader takes such a list as it is."""
+        items, keys_B = self.load(refs)
+        return [Sample(x, None, key, ref.row) for x, key, ref in zip(items, keys_B.tolist(), refs, strict=True)]
+
     def _get(self, item: Any, draws: Sequence[float]) -> Any:
         return self.pipeline(self.get(item), draws)
 
@@ -87,9 +104,9 @@ class ItemList(ListContainer):
 class ImageList(ItemList):
     """Image files, each read and decoded when it is asked for: PIL images of the mode they are stored in, upright.
 
-    Give `make_rgb` as the first transform: nothing can be made of a batch of several modes. Raises ImageError that
-    names the file. A list holds a Path for each image; for a million of them ManifestDataset takes far less memory.
-    Source: fast.ai course v3, lesson 11.
+    Give `make_rgb` as the first transform: nothing can be made of a batch of several modes. Raises ImageError where a
+    file cannot be decoded, and what a transform raises; either names the file. A list holds a Path for each image: for
+    a million of them ManifestDataset takes far less memory. Source: fast.ai course v3, lesson 11.
     """
 
     @classmethod
@@ -104,10 +121,12 @@ class ImageList(ItemList):
     ) -> Self:
         """The image files below a folder, sorted by their path as bytes; hidden ones and symlinks are left out.
 
-        extensions, recurse, include: as `files.discover.discover` takes them. options: what else the class takes.
+        extensions: by default those of the formats that are decoded, READABLE; recurse, include: as
+        `files.discover.discover` takes them. options: what else the class takes.
         Raises SourceError where no image is found or a folder cannot be read, and what `discover` raises.
         """
-        discovery = discover(path, extensions=extensions, recurse=recurse, include=include)
+        chosen = READABLE if extensions is None else extensions
+        discovery = discover(path, extensions=chosen, recurse=recurse, include=include)
         _check_found(discovery)
         names = discovery.names.to_pylist()
         return cls([to_path(discovery.root, raw) for raw in names], path, tfms=tfms, **options)
@@ -145,8 +164,11 @@ class ImageList(ItemList):
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
-    except ImageError as error:
-        error.where = error.where or display_name(os.fsencode(path))
+    except ImagekitError as error:
+        name = display_name(os.fsencode(path))
+        error.where = f"{name}, {error.where}" if error.where and name not in error.where else error.where or name
+        if isinstance(error, ShapeError):  # the likeliest of all mistakes here
+            error.fix = "put make_rgb before the other transforms"
         raise
 
 

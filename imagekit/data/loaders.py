@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from imagekit.data.batches import Collate, SampleSource, collate
 from imagekit.data.order import EpochBatches, SampleRef
-from imagekit.errors import ImagekitError, ManifestError
+from imagekit.errors import ConfigError, ImagekitError, ManifestError
 from imagekit.manifest.read import Manifest
 from imagekit.rules.splitters import is_valid
 
@@ -49,23 +49,17 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _or_raise(batches: Iterator[Any]) -> Iterator[Any]:
-    for batch in batches:
-        if isinstance(batch, ImagekitError):
-            raise batch
-        yield batch
-
-
 def _give_way(worker: int) -> None:
     """Let a decoding worker yield to training, which all cores do together: preempting one of them stalls them all."""
     os.nice(10)
 
 
 class Loader(Generic[D]):
-    """Batches of one dataset, epoch by epoch. Iterating twice in one epoch gives the same batches twice.
+    """Batches of one dataset. With shuffle each iteration is the next epoch, from 0; `set_epoch` chooses another.
 
-    n_workers 0 decodes in this process. Workers stay between epochs; `close` ends them. Raises ManifestError for an
-    image that cannot be used, and ShapeError where images of a batch cannot be stacked, wherever they were decoded.
+    n_workers 0 makes batches in this process. Workers stay between epochs with the transforms that they began with;
+    `close` ends them. Raises ConfigError for a batch size below 1, and where a second iteration is begun while workers
+    serve the first; what the dataset and collate raise comes as it is, wherever it was raised.
     """
 
     def __init__(
@@ -78,8 +72,14 @@ class Loader(Generic[D]):
         collate: Collate = collate,
         pin_memory: bool = False,
     ) -> None:
+        if batch_size < 1:
+            raise ConfigError(
+                f"batch_size is {batch_size}, must be at least 1", where="Loader: batch_size", fix="give 64, say"
+            )
         self.dataset = dataset
         self.batch_size = batch_size
+        self._shuffle, self._n_workers = shuffle, n_workers
+        self._next_epoch, self._is_under_way = 0, False
         self._batches = EpochBatches(len(dataset), batch_size=batch_size, seed=dataset.seed, shuffle=shuffle)
         self._loader: DataLoader[Any] = DataLoader(
             _Batches(dataset, collate),
@@ -89,18 +89,39 @@ class Loader(Generic[D]):
             pin_memory=pin_memory,
             persistent_workers=n_workers > 0,
             worker_init_fn=_give_way,
-            generator=torch.Generator(),  # torch seeds workers from one, and would else take numbers from everybody's
+            # torch seeds workers from a generator, and would else take numbers from everybody's
+            generator=torch.Generator().manual_seed(2 * dataset.seed + shuffle),
         )
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
-        return _or_raise(iter(self._loader))
+        epoch = self._next_epoch
+        if self._shuffle:
+            self._next_epoch += 1
+        return self._give(epoch)
+
+    def _give(self, epoch: int) -> Iterator[Any]:
+        if self._n_workers and self._is_under_way:
+            raise ConfigError(
+                "the loader is gone through already, and its workers serve one iteration at a time",
+                where="Loader",
+                fix="make a second loader, or one with n_workers 0",
+            )
+        self._is_under_way = True
+        try:
+            self._batches.epoch = epoch
+            for batch in self._loader:
+                if isinstance(batch, ImagekitError):
+                    raise batch
+                yield batch
+        finally:
+            self._is_under_way = False
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and draws the next iteration gives."""
-        self._batches.epoch = epoch
+        self._next_epoch = epoch
 
     def close(self) -> None:
         """End the worker processes; another iteration would start new ones.

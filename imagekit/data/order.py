@@ -38,9 +38,9 @@ def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
 
 
 class EpochBatches(Sampler[list[SampleRef]]):
-    """Batches of SampleRefs for one epoch at a time; the last batch may be smaller, no row is dropped.
+    """Batches of SampleRefs of the epoch that `epoch` says; the last batch may be smaller, no row is dropped.
 
-    `epoch` is set by `set_epoch`; without `shuffle` the order is the manifest's.
+    An iteration keeps the epoch that it began with. Without `shuffle` the order is that of the rows.
     """
 
     def __init__(self, n_rows: int, *, batch_size: int, seed: int, shuffle: bool) -> None:
@@ -54,9 +54,10 @@ class EpochBatches(Sampler[list[SampleRef]]):
         return -(-self.n_rows // self.batch_size)
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
-        order = (
-            epoch_order(self.n_rows, seed=self.seed, epoch=self.epoch) if self.shuffle else torch.arange(self.n_rows)
-        )
+        return self._of_epoch(self.epoch)
+
+    def _of_epoch(self, epoch: int) -> Iterator[list[SampleRef]]:
+        order = epoch_order(self.n_rows, seed=self.seed, epoch=epoch) if self.shuffle else torch.arange(self.n_rows)
         rows = order.tolist()
         for start in range(0, len(rows), self.batch_size):
-            yield [SampleRef(self.epoch, row) for row in rows[start : start + self.batch_size]]
+            yield [SampleRef(epoch, row) for row in rows[start : start + self.batch_size]]

@@ -29,7 +29,10 @@ class Batches(Protocol):
 
 
 class Data(Protocol):
-    """What a Learner learns from, a DataBunch say; `valid_dl` may be empty."""
+    """What a Learner learns from, a DataBunch say; `valid_dl` may be empty.
+
+    Where it has a method set_epoch, that is told the number of each epoch, from 0, before its first batch.
+    """
 
     @property
     def train_dl(self) -> Batches: ...
@@ -136,6 +139,10 @@ class Learner:
         """Each epoch: all training batches, all validation batches without gradients."""
         for epoch in range(first_epoch, self.n_epochs):
             self.epoch, self.row = epoch, {}
+            if hasattr(
+                self.data, "set_epoch"
+            ):  # its number decides order and draws: a resumed fit sees what it would have
+                self.data.set_epoch(epoch)
             self.in_train, self.dl = True, self.data.train_dl
             self.all_batches("begin_epoch")
             self.in_train, self.dl = False, self.data.valid_dl

@@ -12,7 +12,6 @@ from imagekit.batch.normalize import Normalize, ToFloat
 from imagekit.batch.transform import Geometry
 from imagekit.callbacks.batch_transforms import BatchTransforms
 from imagekit.callbacks.device import DeviceCallback
-from imagekit.callbacks.epoch_order import EpochOrder
 from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.data.bunch import DataBunch
@@ -116,5 +115,5 @@ def make_learner(
         loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
         opt_func=partial(create_optimizer, config.opt, momentum=config.momentum, weight_decay=config.weight_decay),
         lr=config.lr,
-        callbacks=[EpochOrder(), one_cycle(config), *batch_callbacks(stats, config, device)],
+        callbacks=[one_cycle(config), *batch_callbacks(stats, config, device)],
     )

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from imagekit.errors import ShapeError
+from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.draws import uniform_streams
 from imagekit.transforms.order import Transform, number_repeats, sort_by_order
 
@@ -40,6 +40,13 @@ class Drawing(Generic[T]):
     def __init__(self, transforms: T | Iterable[T] | None) -> None:
         self.transforms: tuple[T, ...] = tuple(sort_by_order(transforms))
         counts = [int(getattr(transform, "n_draws", 0)) for transform in self.transforms]
+        for transform, n in zip(self.transforms, counts, strict=True):
+            if n and not getattr(transform, "stream", ""):
+                raise ConfigError(
+                    f"{name_of(transform)} draws and has no stream: it would draw what any other such transform draws",
+                    where=f"{name_of(transform)}.stream",
+                    fix='give the class one of its own: stream = "own.name"',
+                )
         names = number_repeats([str(getattr(transform, "stream", "")) for transform in self.transforms])
         self.n_draws = sum(counts)
         self._streams = [(name, n) for name, n in zip(names, counts, strict=True) if n]

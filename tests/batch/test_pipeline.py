@@ -412,7 +412,7 @@ def test_kinds_of_ones_own_are_done_in_full_and_in_their_place():
 
 def test_a_kind_that_changes_shape_or_type_is_told():
     class Wide(Pixels):
-        n_draws = 1
+        n_draws, stream = 1, "test.wide"
 
         def apply(self, x: torch.Tensor, u_BN: torch.Tensor) -> torch.Tensor:
             return x + u_BN[:, :, None, None]

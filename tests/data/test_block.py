@@ -14,14 +14,17 @@ from trees import draw_image, draw_tree
 
 from imagekit.data.batches import Batch
 from imagekit.data.block import LabeledData, SplitData, label_by_func
-from imagekit.data.bunch import DataBunch
+from imagekit.data.bunch import DataBunch, get_dls
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.items import ImageList, ItemList
+from imagekit.data.on_lists import OnLists
 from imagekit.data.order import SampleRef
-from imagekit.errors import ImageError, LabelError, ManifestError, ShapeError, SplitError
+from imagekit.errors import ImageError, LabelError, ManifestError, ShapeError, SplitError, UsageError
 from imagekit.manifest.build import build_manifest
+from imagekit.manifest.numbers import MedianFillProcessor
 from imagekit.manifest.processors import CategoryProcessor
 from imagekit.manifest.read import read_manifest
+from imagekit.manifest.text import NumericalizeProcessor, TokenizeProcessor
 from imagekit.rules.labelers import parent_labeler
 from imagekit.rules.splitters import grandparent_splitter
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
@@ -129,8 +132,9 @@ def test_folder_block_and_manifest_give_the_same_batches_to_the_bit(manifest, tf
     for data in (by_files, by_manifest, plain):
         data.set_epoch(2)
 
-    assert_equal_batches(batches_of(by_files), batches_of(plain))
-    assert_equal_batches(batches_of(by_manifest), batches_of(plain))
+    expected = batches_of(plain)
+    assert_equal_batches(batches_of(by_files), expected)
+    assert_equal_batches(batches_of(by_manifest), expected)
     assert (by_files.c_out, by_manifest.c_out) == (2, 2)
 
 
@@ -503,4 +507,58 @@ def test_a_file_that_went_bad_is_named_by_the_loader(root, num_workers):
 
     assert str(caught.value) == (
         f"unidentified: the content is no known image; it begins with b'no longe'\n  where: {root / 'val/cat/1.JPEG'}"
+    )
+
+
+def test_items_without_labels_are_loaded_without_targets(root):
+    il = ImageList.from_files(root / "train", tfms=FIXED)
+    train_dl, _ = get_dls(il, il, 4)
+
+    batch = next(iter(train_dl))
+
+    assert batch.y is None
+    assert torch.equal(batch.x[0], il[int(batch.rows[0])])
+
+
+def test_a_function_that_gives_no_label_is_told_with_an_item():
+    with pytest.raises(LabelError) as caught:
+        LabeledData.label_by_func(ItemList(["a", "b", "c"]), {"a": 1}.get)
+
+    assert str(caught.value) == (
+        "the function gave no label for 2 of 3 items, b for one\n"
+        "  where: label_by_func\n"
+        "  fix: return a label for each item, or leave such items out before"
+    )
+
+
+def test_what_a_split_shows_of_train_cannot_be_set_on_the_split():
+    sd = SplitData(ItemList([1]), ItemList([2]))
+
+    with pytest.raises(AttributeError) as caught:
+        sd.tfms = []
+
+    assert str(caught.value) == "set 'tfms' on train or on valid: what is read here is train's"
+
+
+def test_processors_of_manifests_encode_lists_in_their_wrapper():
+    fill, words = OnLists(MedianFillProcessor()), OnLists(TokenizeProcessor())
+    train, valid = ItemList([1.0, None, 3.0]), ItemList([None, 9.0])
+
+    sd = label_by_func(SplitData(train, valid), str, proc_x=fill)
+    spoken = LabeledData(ItemList(["My name"]), ItemList([0]), proc_x=[words, OnLists(NumericalizeProcessor())])
+
+    assert fill.columns == ("filled", "was_missing")
+    assert [sd.train.x[:], sd.valid.x[:]] == [[(1.0, False), (2.0, True), (3.0, False)], [(2.0, True), (9.0, False)]]
+    assert sd.train.x_obj(slice(None)) == [1.0, None, 3.0]
+    assert all(isinstance(number, int) for number in spoken.x[0])
+
+
+def test_a_processor_of_manifests_alone_is_told_its_wrapper():
+    with pytest.raises(UsageError) as caught:
+        LabeledData(ItemList([1.0]), ItemList([0]), proc_x=MedianFillProcessor())
+
+    assert str(caught.value) == (
+        "MedianFillProcessor encodes columns of a manifest\n"
+        "  where: LabeledData\n"
+        "  fix: wrap it: OnLists(MedianFillProcessor())"
     )

@@ -15,7 +15,7 @@ from trees import draw_image, draw_tree
 
 from imagekit.data.items import ImageList, ItemList
 from imagekit.data.order import SampleRef
-from imagekit.errors import ImageError, ManifestError, SourceError
+from imagekit.errors import ImageError, ManifestError, ShapeError, SourceError
 from imagekit.files.walk import Walk
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.read import read_manifest
@@ -382,3 +382,35 @@ def test_a_list_of_images_can_be_pickled(root):
 
     assert copy.items == il.items
     assert all(one.equal(other) for one, other in zip(copy, il, strict=True))
+
+
+def test_a_new_list_keeps_what_a_subclass_added():
+    class Sounds(ItemList):
+        def __init__(self, items, *, rate):
+            super().__init__(items, "sounds")
+            self.rate = rate
+
+    made = Sounds([1, 2], rate=8000).new([3])
+
+    assert (made.rate, made.items, str(made.path)) == (8000, [3], "sounds")
+
+
+def test_a_forgotten_step_to_rgb_names_the_file_and_the_step(tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "grey.png")
+    il = ImageList.from_files(tmp_path, tfms=[ResizeFixed(4)])
+
+    with pytest.raises(ShapeError) as caught:
+        il[0]
+
+    assert str(caught.value) == (
+        "the image has mode L, must be RGB\n"
+        f"  where: {tmp_path / 'grey.png'}, resize: image\n"
+        "  fix: put make_rgb before the other transforms"
+    )
+
+
+def test_drawings_that_no_decoder_reads_are_not_found(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.PNG")
+    (tmp_path / "b.svg").write_text("<svg/>")
+
+    assert [path.name for path in ImageList.from_files(tmp_path).items] == ["a.PNG"]

@@ -4,15 +4,17 @@ import multiprocessing
 from contextlib import closing
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import TensorDataset
 from trees import draw_image
 
 from imagekit.data.batches import Batch, Sample, collate, padding_collate
-from imagekit.data.bunch import DataBunch
+from imagekit.data.bunch import DataBunch, get_dls
 from imagekit.data.loaders import check_one_label, valid_split
-from imagekit.errors import ManifestError, ShapeError
+from imagekit.errors import ConfigError, ManifestError, ShapeError
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
@@ -82,6 +84,7 @@ def test_close_ends_the_workers_and_another_iteration_starts_new_ones(manifest_p
 
     assert len(workers) == 1
     assert not any(worker in multiprocessing.active_children() for worker in workers)
+    loaders.set_epoch(0)
     with closing(loaders):
         assert [batch.rows.tolist() for batch in loaders.train_dl] == first
 
@@ -97,9 +100,131 @@ def test_loaders_that_decode_in_this_process_have_nothing_to_close(manifest_path
 def test_the_same_epoch_again_gives_the_same_batches(manifest_path):
     loaders = make_loaders(manifest_path)
 
-    first, again = list(loaders.train_dl), list(loaders.train_dl)
+    first = list(loaders.train_dl)
+    loaders.set_epoch(0)
+    again = list(loaders.train_dl)
 
     assert all(a.x.equal(b.x) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("n_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_each_iteration_of_a_loop_of_ones_own_is_the_next_epoch(manifest_path, n_workers):
+    with closing(make_loaders(manifest_path, n_workers=n_workers)) as loaders:
+        told = []
+        for epoch in range(2):
+            loaders.set_epoch(epoch)
+            told.append([batch.keys.tolist() for batch in loaders.train_dl])
+        loaders.set_epoch(0)
+
+        untold = [[batch.keys.tolist() for batch in loaders.train_dl] for _ in range(2)]
+        valid = [[batch.keys.tolist() for batch in loaders.valid_dl] for _ in range(2)]
+
+    assert untold == told
+    assert told[0] != told[1]
+    assert valid[0] == valid[1]
+
+
+def test_two_iterations_at_once_do_not_touch_each_other(manifest_path):
+    loaders = make_loaders(manifest_path)
+    one_by_one = [[batch.rows.tolist() for batch in loaders.train_dl] for _ in range(2)]
+    loaders.set_epoch(0)
+
+    together = [(a.rows.tolist(), b.rows.tolist()) for a, b in zip(loaders.train_dl, loaders.train_dl, strict=True)]
+
+    assert [list(rows) for rows in zip(*together, strict=True)] == one_by_one
+
+
+@pytest.mark.slow
+def test_workers_serve_one_iteration_at_a_time(manifest_path):
+    with closing(make_loaders(manifest_path, n_workers=1)) as loaders:
+        rows = []
+        for batch in loaders.train_dl:
+            rows += batch.rows.tolist()
+            with pytest.raises(ConfigError) as caught:
+                next(iter(loaders.train_dl))
+        left_early = next(iter(loaders.train_dl))
+
+        assert len(list(loaders.train_dl)) == 3
+
+    assert sorted(rows) == list(range(12))
+    assert len(left_early.rows) == 4
+    assert str(caught.value) == (
+        "the loader is gone through already, and its workers serve one iteration at a time\n"
+        "  where: Loader\n"
+        "  fix: make a second loader, or one with n_workers 0"
+    )
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_less_than_one_is_refused(manifest_path, batch_size):
+    with pytest.raises(ConfigError) as caught:
+        DataBunch.from_manifest(
+            read_manifest(manifest_path), train_transforms=[], valid_transforms=[], batch_size=batch_size
+        )
+
+    assert str(caught.value) == (
+        f"batch_size is {batch_size}, must be at least 1\n  where: Loader: batch_size\n  fix: give 64, say"
+    )
+
+
+def test_a_dataset_of_torch_is_told_what_it_lacks():
+    dataset = TensorDataset(torch.zeros(3))
+
+    with pytest.raises(ConfigError) as caught:
+        get_dls(dataset, dataset, 2)
+
+    assert str(caught.value) == (
+        "a TensorDataset cannot be loaded by key: it has no `samples` and `seed`\n"
+        "  where: get_dls\n"
+        "  fix: give LabeledData, an ItemList or a ManifestDataset, or use torch's own DataLoader"
+    )
+
+
+@pytest.mark.parametrize("target", [3, 3.5, True, np.int64(3), np.float32(3.5), torch.tensor(3)])
+def test_targets_of_any_kind_of_number_are_stacked(target):
+    y = collate([Sample(torch.zeros(2), target, 0, 0)] * 2).y
+
+    assert y.tolist() == [target, target]
+
+
+def test_rows_without_targets_make_batches_without_them():
+    batch = collate([Sample(torch.zeros(2), None, 5, 0)])
+
+    x, y = batch
+    assert (x.shape, y, batch.keys.tolist()) == ((1, 2), None, [5])
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, None), (1, torch.tensor([1])), (torch.zeros(2), torch.zeros(3))])
+def test_targets_of_several_kinds_cannot_be_stacked(a, b):
+    with pytest.raises(ShapeError) as caught:
+        collate([Sample(torch.zeros(2), a, 0, 0), Sample(torch.zeros(2), b, 0, 1)])
+
+    assert str(caught.value) == (
+        "some targets of the batch are numbers, some tensors of another shape, or absent\n"
+        "  where: collate\n"
+        "  fix: give every row a target of one kind"
+    )
+
+
+def test_no_sample_makes_no_batch():
+    with pytest.raises(ShapeError) as caught:
+        collate([])
+
+    assert str(caught.value) == "there is no sample to stack\n  where: collate\n  fix: ask for at least one row"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "listed"), [([(3, 4, 4), (1, 4, 4)], "[1, 4, 4], [3, 4, 4]"), ([(5,), (3,)], "[3], [5]")]
+)
+def test_samples_that_are_no_images_of_two_sizes_are_told_by_their_shapes(shapes, listed):
+    with pytest.raises(ShapeError) as caught:
+        collate([Sample(torch.zeros(shape), 0, 0, 0) for shape in shapes])
+
+    assert str(caught.value) == (
+        f"samples of 2 sizes cannot be stacked: {listed}\n"
+        "  where: collate\n"
+        "  fix: make them alike, or use padding_collate"
+    )
 
 
 def test_images_of_several_sizes_cannot_be_stacked_and_the_cure_is_named(tmp_path):
@@ -151,7 +276,7 @@ def test_labels_that_are_still_names_cannot_be_stacked():
     assert str(caught.value) == (
         "the target of row 7 is 'cat', must be a number or a tensor\n"
         "  where: collate\n"
-        "  fix: encode labels with a Processor: label_by_func(..., proc_y=CategoryProcessor())"
+        "  fix: encode labels with a Processor, names with label_by_func(..., proc_y=CategoryProcessor()) say"
     )
 
 

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagekit.errors import ShapeError
+from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.compose import ItemPipeline, compose
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.draws import make_keys, uniform
 from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.order import sort_by_order
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB, to_byte_tensor
@@ -142,3 +143,17 @@ def test_pipeline_tells_its_transforms_in_plain_types():
         {"name": "ResizeFixed", "size": [8, 8], "filter": "bilinear"},
         {"name": "RandomFlip", "p": 0.8},
     ]
+
+
+def test_a_transform_that_draws_from_no_stream_is_refused():
+    class Nameless(ItemTransform):
+        n_draws = 1
+
+    with pytest.raises(ConfigError) as caught:
+        ItemPipeline([Nameless()])
+
+    assert str(caught.value) == (
+        "Nameless draws and has no stream: it would draw what any other such transform draws\n"
+        "  where: Nameless.stream\n"
+        '  fix: give the class one of its own: stream = "own.name"'
+    )
