@@ -34,6 +34,8 @@ def names(tmp_path, monkeypatch) -> dict[str, Any]:
             left[f"x{number}"] = left["x" if number == 0 else "again"]
         if number == 2:
             left["x2"] = left["x"]
+        if number == 3:  # before a schedule changes a strength
+            left["at once"] = left["augment"](left["batch"].x, left["batch"].keys)
     return left
 
 
@@ -42,7 +44,7 @@ def test_the_code_of_the_page_runs_and_does_what_it_says(names):
     assert (names["x0"].shape, names["x0"].dtype) == ((4, 3, 32, 32), torch.float32)
     assert torch.equal(names["x0"], names["x1"])
     assert (names["x2"].shape[1:], names["x2"].dtype) == ((3, 24, 24), torch.float32)
-    assert torch.equal(names["replayed"], names["augment"](names["batch"].x, names["batch"].keys))
+    assert torch.equal(names["replayed"], names["at once"])
     assert Path("batch.png").exists()
     assert names["learner"].epochs_done == 2
     assert 0 < names["augment"].hypers()["rotate.max_degrees"][0].max_degrees < 20
