@@ -56,7 +56,7 @@ def show(
 
     By default four images of each class of each split, drawn by the seed. --augment and --resamplers take one image:
     no transform and no filter is best for all data, so look at what each does to yours. --image alone shows an image
-    as it is stored, upright, and as training crops it. An image that cannot be read leaves a note in its place, exit
+    as it is stored, upright, and as crops see it. An image that cannot be read leaves a note in its place, exit
     code 3. Same images and options, same bytes.
     """
     from imagekit.look.show import show_manifest

@@ -44,7 +44,7 @@ Pixels = NDArray[np.uint8]
 
 
 def default_items(side_px: int) -> tuple[ItemTransform, ...]:
-    """What the default augmentation does to each image by itself."""
+    """What a usual augmentation does to each image by itself."""
     return RandomResizedCrop(side_px), RandomFlip()
 
 
@@ -61,8 +61,9 @@ def other_transforms(side_px: int, shortest_px: int) -> tuple[AnyTransform, ...]
 
 
 def draw_augment(source: Source, *, side_px: int, seed: int) -> Drawn:
-    """A strip for each transform, the plain image and seven draws; then 8 x 8 draws of the default augmentation.
+    """A strip for each transform, the plain image and seven draws; then 8 x 8 draws of a usual augmentation.
 
+    It is this page's own: `imagekit train` does what its config says.
     Alone a transform acts in every draw, together each acts with its own `p`, all at their default strength. A draw is
     made of the seed and the number of its cell, so the strips of Rotate differ in their padding alone. The plain image
     is the largest square in the middle.
@@ -81,9 +82,9 @@ def draw_augment(source: Source, *, side_px: int, seed: int) -> Drawn:
     whole = f"{_names(items)} of each image, then {_names(batch)} of the batch"
     alone_heading = "alone, acting in every draw whatever its p: the plain image, then seven draws"
     blocks = [
-        Block(heading=f"Each transform of the default augmentation {alone_heading}", strips=alone),
+        Block(heading=f"Each transform of a usual augmentation {alone_heading}", strips=alone),
         Block(heading="Transforms that are no part of it, likewise", strips=others),
-        Block(heading=f"{N_TOGETHER} draws of the whole default augmentation: {whole}", strips=[together]),
+        Block(heading=f"{N_TOGETHER} draws of all of it together: {whole}", strips=[together]),
     ]
     intro = f"one image again and again, {side_px} px, drawn with seed {seed}"
     return Drawn(
@@ -94,7 +95,7 @@ def draw_augment(source: Source, *, side_px: int, seed: int) -> Drawn:
 
 
 def draw_together(image_HWC: Pixels, *, side_px: int, seed: int, n: int = N_TOGETHER) -> list[Image.Image]:
-    """n draws of the whole default augmentation, of cells 0 to n - 1. image_HWC: RGB."""
+    """n draws of the whole augmentation, of cells 0 to n - 1. image_HWC: RGB."""
     keys_B = make_keys(seed=seed, epoch=0, ids_B=torch.arange(n))
     x_BCHW = torch.stack(_draw_items(image_HWC, default_items(side_px), keys_B))
     return [show_image(x_CHW) for x_CHW in BatchPipeline([ToFloat(), *default_batch()])(x_BCHW, keys_B)]

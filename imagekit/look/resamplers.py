@@ -30,7 +30,7 @@ N_COLUMNS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resampled:
-    """What one filter made of the crop. kept: the share of the crop's texture that is left."""
+    """What one filter made of the crop. kept: how much texture is left, beside what `nearest` leaves."""
 
     name: str
     image: Image.Image
@@ -40,13 +40,13 @@ class Resampled:
 def resample_all(crop: Image.Image, *, side_px: int) -> list[Resampled]:
     """The square RGB image at `side_px` by every filter of `make-subset --filter`, and once without antialiasing.
 
-    kept: standard deviation of the result's luma over that of the crop; 1 where the crop has no texture to lose.
+    kept: texture of the result over that of `nearest`, which takes pixels as they are; 1 where there is none to lose.
     """
     buffer = io.BytesIO()
     crop.save(buffer, "PNG", compress_level=1)
     images = {name: _shrink(buffer.getvalue(), name, side_px) for name in SHRINK_FILTERS}
     images["bilinear, not antialiased"] = _interpolate(crop, side_px)
-    whole = texture(crop)
+    whole = texture(images["nearest"])
     return [
         Resampled(name=name, image=image, kept=texture(image) / whole if whole else 1.0)
         for name, image in images.items()
@@ -54,8 +54,13 @@ def resample_all(crop: Image.Image, *, side_px: int) -> list[Resampled]:
 
 
 def texture(image: Image.Image) -> float:
-    """The standard deviation of the luma (ITU-R BT.601), 0 to 127.5."""
-    return float(np.asarray(image.convert("L"), dtype=np.float64).std())
+    """The mean difference of neighbouring pixels in luma (ITU-R BT.601), across and down, 0 to 255.
+
+    Not the standard deviation of the picture, which its large shapes decide. A single pixel has none.
+    """
+    luma_HW = np.asarray(image.convert("L"), dtype=np.float64)
+    steps = [np.abs(np.diff(luma_HW, axis=axis)) for axis in (0, 1)]
+    return float(np.mean([step.mean() if step.size else 0.0 for step in steps]))
 
 
 def draw_resamplers(source: Source, *, side_px: int) -> Drawn:
@@ -72,7 +77,7 @@ def draw_resamplers(source: Source, *, side_px: int) -> Drawn:
         titles=[f"source, {crop.width} px", *(f"{result.name}: {result.kept:.2f}" for result in results)],
         n_columns=N_COLUMNS,
     )
-    heading = "The number is the share of the source's texture that is left: the standard deviation of the luma"
+    heading = "The number is the texture that is left beside nearest: the mean difference of neighbouring pixels"
     intro = f"{crop.width} px to {side_px} px by every filter, enlarged without smoothing"
     if crop.width < 2 * side_px:
         intro += f"; bicubic-nearest is plain bicubic below {2 * side_px} px"

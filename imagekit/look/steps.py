@@ -18,7 +18,7 @@ SHOWN_PX = 256  # a cell's picture is the smallest multiple of the size that is 
 
 
 def draw_steps(source: Source, *, side_px: int, seed: int) -> Drawn:
-    """As stored, upright and RGB, what validation's centre crop sees, and six of training's random resized crops.
+    """As stored, upright and RGB, then what a centre crop (scale 1.14) and six random resized crops make of it.
 
     Crops are `side_px` and shown enlarged without smoothing; their draws are those of cells 0 to 5 under the seed.
     """

@@ -19,6 +19,7 @@ LINE = (214, 219, 225)
 TITLE_PX, HEADING_PX, TEXT_PX = 24, 18, 14  # heights of letters
 STRIP_TITLE_PX = 24  # a line above a strip, and above each picture that has a title of its own
 MARGIN_PX, GAP_PX = 16, 12
+LEAST_NOTE_PX = 96  # a narrower square holds no word of a reason
 LEAST_WIDTH_PX = 640  # of what is on a page: room for its headings
 
 
@@ -56,9 +57,13 @@ def draw_page(title: str, intro: str, blocks: Sequence[Block], *, side_px: int) 
 
 
 def draw_note(lines: Sequence[str], *, side_px: int) -> Image.Image:
-    """A grey square with text, in place of a picture that cannot be shown."""
+    """A grey square with text, in place of a picture that cannot be shown; with a cross where text has no room."""
     note = Image.new("RGB", (side_px, side_px), LINE)
     font, pen = load_font(TEXT_PX), ImageDraw.Draw(note)
+    if side_px < LEAST_NOTE_PX:
+        pen.line((0, 0, side_px, side_px), INK, 2)
+        pen.line((0, side_px, side_px, 0), INK, 2)
+        return note
     wrapped = [piece for line in lines for piece in wrap(line, font, max_px=side_px - 4)]
     pen.multiline_text((side_px / 2, side_px / 2), "\n".join(wrapped), INK, font, anchor="mm", align="center")
     return note

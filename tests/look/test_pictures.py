@@ -54,14 +54,64 @@ def test_one_channel_is_grey_and_of_many_three_are_shown(n_channels, shown):
     assert show_image(x).getpixel((0, 0)) == shown
 
 
-@pytest.mark.parametrize("x", [torch.zeros(2, 3, 4, 4), torch.zeros(4, 4), torch.zeros(0, 4, 4)])
-def test_what_is_no_image_is_refused(x):
+@pytest.mark.parametrize(
+    ("x", "facts"),
+    [
+        (torch.zeros(2, 3, 4, 4), "torch.float32 [2, 3, 4, 4]"),
+        (torch.zeros(0, 4, 4), "torch.float32 [0, 4, 4]"),
+        (np.zeros((4, 4), np.uint8), "uint8 [4, 4]"),
+        ([[1, 2]], "list"),
+    ],
+)
+def test_what_is_no_image_is_refused(x, facts):
     with pytest.raises(ShapeError) as caught:
         show_image(x)
 
     assert str(caught.value) == (
-        f"the image has shape {list(x.shape)}, must be [C, H, W]\n  where: show_image\n  fix: show one image of a batch"
+        f"the image is {facts}, must be a PIL image, an array [H, W, C] or a tensor [C, H, W]\n"
+        "  where: show_image\n"
+        "  fix: show one image of a batch"
     )
+
+
+def test_whole_numbers_of_another_type_are_refused():
+    with pytest.raises(ShapeError) as caught:
+        show_image(torch.full((3, 2, 2), 200))
+
+    assert str(caught.value) == (
+        "the image is torch.int64 [3, 2, 2], must be uint8 or floats\n"
+        "  where: show_image\n"
+        "  fix: make it uint8: x.to(torch.uint8)"
+    )
+
+
+def test_half_a_normalisation_cannot_be_undone():
+    with pytest.raises(ShapeError) as caught:
+        show_image(torch.zeros(3, 2, 2), mean=[0.5] * 3)
+
+    assert str(caught.value) == (
+        "mean comes without std, or std without mean\n  where: show_image\n  fix: give both, or neither"
+    )
+
+
+def test_no_more_images_are_made_than_are_shown():
+    made = []
+
+    def images():
+        for number in range(100):
+            made.append(number)
+            yield _pixels()
+
+    show_batch(images(), c=2, r=2, titles=range(100))
+
+    assert len(made) == 4
+
+
+def test_a_read_only_array_is_shown():
+    frozen = _pixels()
+    frozen.flags.writeable = False
+
+    assert np.array_equal(np.asarray(show_image(frozen)), _pixels())
 
 
 def test_a_batch_is_shown_in_rows_with_its_titles():

@@ -106,3 +106,11 @@ def test_a_note_holds_its_words_inside_the_square():
     assert note.size == (128, 128)
     assert has_ink(note)
     assert not has_ink(note.crop((0, 0, 128, 30)))
+
+
+def test_a_note_without_room_for_words_is_a_cross():
+    small, large = (np.asarray(draw_note(["cannot be read", "truncated"], side_px=side)) for side in (32, 128))
+
+    crossed = [(small[i, i] < 128).all() and (small[i, 31 - i] < 128).any() for i in range(4, 28)]
+    assert sum(crossed) > 20
+    assert (large[4, 4] > 128).all()
