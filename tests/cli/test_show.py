@@ -63,3 +63,12 @@ def test_the_help_has_an_example_of_each_picture() -> None:
 
     assert "imagekit show nette160/metadata.parquet -o augment.png --augment" in result.stdout
     assert "--resamplers --image" in result.stdout
+
+
+def test_images_that_moved_are_found_by_the_root_that_is_given(manifest_path: Path, tmp_path: Path) -> None:
+    moved = (manifest_path.parent / "train").rename(tmp_path / "train")
+
+    lost = typed(manifest_path, "-o", tmp_path / "a.png", "--augment")
+    found = typed(manifest_path, "-o", tmp_path / "b.png", "--augment", "--root", moved.parent)
+
+    assert (lost.exit_code, found.exit_code) == (2, 0)

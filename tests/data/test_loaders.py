@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 from trees import draw_image
 
+from imagekit.data import loaders as loaders_module
 from imagekit.data.batches import Batch, Sample, collate, padding_collate
 from imagekit.data.bunch import DataBunch, get_dls
 from imagekit.data.loaders import check_one_label, valid_split
@@ -393,3 +394,13 @@ def test_several_label_columns_are_no_single_target(manifest_path):
         "  fix: build a manifest with one of them: --label table:FILE:PATH:c00, say"
     )
     check_one_label(manifest)
+
+
+def test_a_loader_pins_where_it_is_told_to(manifest_path, monkeypatch):
+    told = []
+    real = loaders_module.DataLoader
+    monkeypatch.setattr(loaders_module, "DataLoader", lambda *args, **options: told.append(options) or real(*args))
+
+    make_loaders(manifest_path, pin_memory=True)
+
+    assert [options["pin_memory"] for options in told] == [True, True]

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from imagekit.batch.geometry import Rotate, Shift
 from imagekit.batch.lighting import Brightness, Hue
+from imagekit.look import augment
 from imagekit.look.augment import (
     AnyTransform,
     default_batch,
@@ -22,6 +23,7 @@ from imagekit.look.augment import (
     strength,
 )
 from imagekit.look.source import Source
+from imagekit.look.strips import Block
 from imagekit.pixels.open import open_image
 from imagekit.transforms.compose import ItemPipeline
 from imagekit.transforms.crops import GeneralCrop, RandomResizedCrop
@@ -180,3 +182,15 @@ def test_the_page_holds_the_strips_then_the_64_draws():
 )
 def test_strength_is_the_class_and_its_options(transform: AnyTransform, text: str):
     assert strength(transform) == text
+
+
+def test_the_page_shows_each_padding_in_a_strip_of_its_own(monkeypatch):
+    drawn: list[Block] = []
+    monkeypatch.setattr(augment, "draw_page", lambda title, intro, blocks, **options: drawn.extend(blocks))
+
+    draw_augment(source(pixels()), side_px=SIDE, seed=0)
+
+    turned = [strip for strip in drawn[0].strips if strip.title.startswith("Rotate")]
+    assert [strip.title.split("padding ")[1] for strip in turned] == ["reflection", "border", "zeros"]
+    assert len({strip.pictures[1].tobytes() for strip in turned}) == 3
+    assert len({strip.pictures[0].tobytes() for block in drawn[:2] for strip in block.strips}) == 1

@@ -11,11 +11,12 @@ from manifest.handmade import list_of, row, table, write
 from PIL import Image
 
 from imagekit.errors import SourceError
+from imagekit.look import by_class
 from imagekit.look.by_class import draw_by_class
 from imagekit.look.drawn import Drawn
 from imagekit.look.picking import pick_rows
 from imagekit.look.sheet import cell_for
-from imagekit.look.strips import LEAST_WIDTH_PX, MARGIN_PX, STRIP_TITLE_PX
+from imagekit.look.strips import LEAST_WIDTH_PX, MARGIN_PX, STRIP_TITLE_PX, Block
 from imagekit.manifest.read import read_manifest
 
 SIDE = 32
@@ -184,3 +185,18 @@ def test_progress_is_told_image_by_image(tmp_path: Path) -> None:
     )
 
     assert told == [(number, len(ZOO)) for number in range(1, len(ZOO) + 1)]
+
+
+def test_each_class_is_titled_with_its_own_name_and_all_its_images(tmp_path: Path, monkeypatch) -> None:
+    many = [*ZOO, *((f"train/bee/more{number}.png", "bee", "train") for number in range(6))]
+    drawn: list[Block] = []
+    monkeypatch.setattr(by_class, "draw_page", lambda title, intro, blocks, **options: drawn.extend(blocks))
+
+    draw(make_colours(tmp_path, many, class_names=("black ant", "honey bee")))
+
+    assert [(block.heading, [strip.title for strip in block.strips]) for block in drawn] == [
+        ("train: 10 images, 2 classes", ["black ant (ant): 2 images", "honey bee (bee): 8 images"]),
+        ("valid: 4 images, 2 classes", ["black ant (ant): 2 images", "honey bee (bee): 2 images"]),
+        ("test: 4 images, 2 classes", ["black ant (ant): 2 images", "honey bee (bee): 2 images"]),
+        ("unsup: 3 images, no label", [""]),
+    ]
