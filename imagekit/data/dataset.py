@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ class ManifestDataset(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(self._targets.copy())
 
     def _checked(self, index: Any) -> int:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is outside the {len(self)} rows of {self.split}")
-        return int(index) % len(self)
+        position = operator.index(index)  # a fraction or a slice is a TypeError
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"index {position} is outside the {len(self)} rows of {self.split}")
+        return position % len(self)

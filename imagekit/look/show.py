@@ -21,7 +21,7 @@ from imagekit.look.source import find_source
 from imagekit.look.steps import draw_steps
 from imagekit.manifest.read import Manifest, read_manifest
 
-MIN_SIDE_PX, MAX_SIDE_PX = 32, 512
+MIN_SIDE_PX, SIDE_PX, MAX_SIDE_PX = 32, 128, 512  # least, usual, most
 SHOWN_FAULTS = 10
 MARK = ("Software", "imagekit show")  # in the PNG, near its start: known again before it is replaced
 
@@ -86,7 +86,7 @@ def show_manifest(
     image: Path | None = None,
     root: Path | None = None,
     seed: int = 0,
-    side_px: int = 128,
+    side_px: int = SIDE_PX,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> ShowReport:
@@ -121,7 +121,16 @@ def show_manifest(
         images=drawn.images,
         notes=drawn.notes,
         faults=drawn.faults,
-        next_command=_next_command(mode, Path(path), image, None if root == manifest.root else root),
+        next_command=_next_command(
+            mode,
+            Path(path),
+            {
+                "--image": image,
+                "--root": None if root == manifest.root else root,
+                "--size": None if side_px == SIDE_PX else side_px,
+                "--seed": seed or None,
+            },
+        ),
     )
 
 
@@ -142,13 +151,12 @@ def _draw_one(mode: str, manifest: Manifest, image: Path | None, *, root: Path, 
     return draw(source, side_px=side_px, seed=seed)
 
 
-def _next_command(mode: str, path: Path, image: Path | None, root: Path | None) -> str | None:
-    """From the many to one image under every transform, from there to the filters."""
+def _next_command(mode: str, path: Path, given: Mapping[str, object]) -> str | None:
+    """From the many to one image under every transform, from there to the filters, with what else was given."""
     after = {"by-class": "augment", "steps": "augment", "augment": "resamplers"}.get(mode)
     if after is None:
         return None
-    places = {"--image": image, "--root": root}
-    options = [word for name, place in places.items() if place is not None for word in (name, str(place))]
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     return shlex.join(["imagekit", "show", str(path), "-o", f"{after}.png", f"--{after}", *options])
 
 

@@ -113,3 +113,9 @@ def test_images_are_found_under_another_root(manifest, tmp_path):
     dataset = ManifestDataset(manifest, "train", root=moved)
 
     assert dataset[0][0].shape == (3, 32, 40)
+
+
+@pytest.mark.parametrize("index", [1.7, slice(2), "1"])
+def test_what_is_no_row_number_is_a_type_error(manifest, index):
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        ManifestDataset(manifest, "valid")[index]

@@ -111,9 +111,9 @@ def test_images_that_cannot_be_read_are_told_by_name_with_exit_code_3(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "follows"),
     [
-        ({}, "imagekit show {path} -o augment.png --augment"),
-        ({"augment": True}, "imagekit show {path} -o resamplers.png --resamplers"),
-        ({"image": Path("train/a.png")}, "imagekit show {path} -o augment.png --augment --image train/a.png"),
+        ({}, "imagekit show {path} -o augment.png --augment --size 32"),
+        ({"augment": True}, "imagekit show {path} -o resamplers.png --resamplers --size 32"),
+        ({"image": Path("train/a.png")}, "imagekit show {path} -o augment.png --augment --image train/a.png --size 32"),
         ({"resamplers": True}, None),
     ],
 )
@@ -130,7 +130,7 @@ def test_images_that_moved_are_found_by_the_root(path: Path, tmp_path: Path) -> 
     report = show(path, root=tmp_path)
 
     assert report.exit_code == 0
-    assert report.next_command == f"imagekit show {path} -o augment.png --augment --root {tmp_path}"
+    assert report.next_command == f"imagekit show {path} -o augment.png --augment --root {tmp_path} --size 32"
 
 
 def test_a_file_beside_the_manifest_can_be_looked_at(path: Path, tmp_path: Path) -> None:
