@@ -110,6 +110,8 @@ def show_manifest(
     else:
         drawn = _draw_one(mode, manifest, image, root=root, side_px=side_px, seed=seed)
     write_bytes(output, _png(drawn.page))
+    given = {"--image": image, "--root": None if root == manifest.root else root, "--seed": seed or None}
+    given |= {"--size": None if side_px == SIDE_PX else side_px}
     return ShowReport(
         manifest=Path(path),
         output=output,
@@ -121,16 +123,7 @@ def show_manifest(
         images=drawn.images,
         notes=drawn.notes,
         faults=drawn.faults,
-        next_command=_next_command(
-            mode,
-            Path(path),
-            {
-                "--image": image,
-                "--root": None if root == manifest.root else root,
-                "--size": None if side_px == SIDE_PX else side_px,
-                "--seed": seed or None,
-            },
-        ),
+        next_command=_next_command(mode, Path(path), given),
     )
 
 
