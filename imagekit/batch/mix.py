@@ -76,10 +76,8 @@ def mix_targets(target: Tensor, share_B: Tensor, partner_B: Tensor, *, n_classes
 
 
 def _check_targets(target: Tensor, n_classes: int) -> None:
-    facts, fix = (
-        f"the targets are {target.dtype} {list(target.shape)}",
-        f"give class ids below {n_classes}, or [B, {n_classes}]",
-    )
+    facts = f"the targets are {target.dtype} {list(target.shape)}"
+    fix = f"give class ids below {n_classes}, or [B, {n_classes}]"
     fits = target.shape[1:] == (n_classes,) if target.is_floating_point() else target.ndim == 1
     if not fits:
         raise ShapeError(f"{facts}, and there are {n_classes} classes", where="mix_targets", fix=fix)

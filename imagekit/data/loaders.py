@@ -1,4 +1,4 @@
-"""Train and valid loaders over a manifest: batches of uint8 images, made in worker processes.
+"""Train and valid loaders over any source of samples: batches of uint8 images, made in worker processes.
 
 Shapes: B batch, H height, W width.
 """
@@ -21,7 +21,6 @@ from imagekit.manifest.read import Manifest
 from imagekit.rules.splitters import is_valid
 
 D = TypeVar("D", bound=SampleSource)
-
 
 N_LISTED = 20  # names in an error, as many as did_you_mean gives
 
