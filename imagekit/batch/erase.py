@@ -65,7 +65,6 @@ class RandomErasing(Pixels):
     ratio: tuple[float, float] = (0.3, 10 / 3)
     fill: float = 0.0
 
-    _order: ClassVar[int] = 90
     stream: ClassVar[str] = "batch.random_erasing"
     n_draws: ClassVar[int] = 3 + 2 * _N_TRIES
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -118,7 +117,6 @@ class Cutout(Pixels):
     p: float = 1.0
     fill: float = 0.0
 
-    _order: ClassVar[int] = 90
     stream: ClassVar[str] = "batch.cutout"
     n_draws: ClassVar[int] = 3
     hypers: ClassVar[Mapping[str, tuple[float, float]]] = {"p": (0.0, 1.0), "side_px": (1.0, 100_000.0)}
