@@ -113,7 +113,7 @@ def make_learner(
         model,
         data,
         loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
-        opt_func=partial(create_optimizer, config.opt, momentum=config.momentum, weight_decay=config.weight_decay),
+        opt_func=partial(create_optimizer, config.opt, **config.opt_hypers),
         lr=config.lr,
         callbacks=[one_cycle(config), *batch_callbacks(stats, config, device)],
     )

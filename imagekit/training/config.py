@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from imagekit.errors import ConfigError, did_you_mean
-from imagekit.models.registry import MODELS
+from imagekit.models.registry import check_model_name
 from imagekit.optim.presets import OPTIMIZERS
 
 PRECISIONS = ("auto", "bf16", "fp32")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+OPT_HYPERS = ("momentum", "weight_decay")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Everything that decides the weights a run ends with; workers and device speed are no part of it.
 
+    opt: one of OPTIMIZERS; momentum and weight_decay are its hypers, and left alone where it has none of the name.
     lr is the peak of a one-cycle cosine schedule: from lr / 25 up over the first `warm_up` of training, then down to
     lr / 10,000. size: pixels, square. crop_scale: least share of an image's area in a random resized crop.
     degrees, zoom: bounds of the batch augmentation. Crops, rotation and zoom are off by default: a small net underfits
@@ -46,7 +48,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _choice("model", self.model, tuple(MODELS))
+        check_model_name(self.model)
         _choice("opt", self.opt, tuple(OPTIMIZERS))
         _choice("precision", self.precision, PRECISIONS)
         _choice("device", self.device.split(":")[0], DEVICES)
@@ -59,8 +61,21 @@ class TrainConfig:
             _between(key, getattr(self, key), 0, 1)
         _between("warm_up", self.warm_up, 0.01, 0.99)
         _between("crop_scale", self.crop_scale, 0.01, 1)
+        for key in OPT_HYPERS:
+            default = next(field.default for field in fields(self) if field.name == key)
+            if key not in OPTIMIZERS[self.opt].hypers and getattr(self, key) != default:
+                raise ConfigError(
+                    f"{key} is {getattr(self, key)}, which {self.opt} does not have",
+                    where=key,
+                    fix=f"leave {key} out, or choose another opt",
+                )
         if not self.lr > 0:
             raise ConfigError(f"lr is {self.lr}, must be above 0", where="lr", fix="give --lr 0.2, say")
+
+    @property
+    def opt_hypers(self) -> dict[str, Any]:
+        """The optimizer's hypers but for the learning rate."""
+        return {key: getattr(self, key) for key in OPT_HYPERS if key in OPTIMIZERS[self.opt].hypers}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types."""

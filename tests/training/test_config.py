@@ -3,10 +3,12 @@
 import tomllib
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import ConfigError
+from imagekit.optim.presets import OPTIMIZERS
 from imagekit.training.config import TrainConfig, resolve_config
 
 
@@ -25,9 +27,19 @@ from imagekit.training.config import TrainConfig, resolve_config
         (
             {"model": "leson-cnn"},
             'model is "leson-cnn", which is not known\n  where: model\n'
-            '  fix: did you mean "lesson-cnn"? known: lesson-cnn',
+            '  fix: did you mean "lesson-cnn"? known: lesson-cnn, mini, xresnet18, xresnet34, xresnet50, xresnext50,'
+            ' xse-resnet50, xse-resnext50; or write "package.module:function" for one of your own',
         ),
-        ({"opt": "sdg"}, 'opt is "sdg", which is not known\n  where: opt\n  fix: did you mean "sgd"? known: sgd'),
+        (
+            {"opt": "sdg"},
+            'opt is "sdg", which is not known\n  where: opt\n  fix: did you mean "sgd"? known: adabound, adafactor,'
+            " adam, adamw, lamb, lars, momentum, muon, nadam, nvlamb, radam, ranger, rmsprop, sgd",
+        ),
+        (
+            {"opt": "adafactor", "momentum": 0.8},
+            "momentum is 0.8, which adafactor does not have\n  where: momentum\n"
+            "  fix: leave momentum out, or choose another opt",
+        ),
         (
             {"device": "cupa"},
             'device is "cupa", which is not known\n  where: device\n'
@@ -50,6 +62,15 @@ def test_a_value_that_cannot_be_is_refused_by_key(values, text):
 def test_the_defaults_and_their_edges_are_fine():
     assert TrainConfig() == TrainConfig.from_dict({})
     assert TrainConfig(epochs=1, size=1, batch_size=1, seed=0, zoom=1.0, flip=0.0, crop_scale=1.0).epochs == 1
+
+
+@pytest.mark.parametrize("opt", list(OPTIMIZERS))
+def test_every_optimizer_gets_the_hypers_that_it_has(opt):
+    config = TrainConfig(opt=opt)
+
+    made = OPTIMIZERS[opt]([torch.nn.Parameter(torch.zeros(2, 2))], lr=config.lr, **config.opt_hypers)
+
+    assert {key: made.param_groups[0][key] for key in config.opt_hypers} == config.opt_hypers
 
 
 def test_an_unknown_key_names_the_nearest():

@@ -1,0 +1,243 @@
+"""The one optimizer: stats that remember, steppers that act, parameter groups that hold their hypers.
+
+    opt = Optimizer(model.parameters(), [sgd_step, weight_decay], lr=0.4, weight_decay=0.01)
+    opt = Optimizer(groups, [weight_decay, adam_step], [StepCount(), AverageGrad(True), AverageSqrGrad()], lr=1e-3)
+
+The second is AdamW, and runs on its fused kernel. Source of the idea: fast.ai course v3, lesson 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagekit.errors import CheckpointError, ConfigError
+from imagekit.optim.executors import (
+    EXECUTORS,
+    Plan,
+    choose_executor,
+    lay_out_as,
+)
+from imagekit.optim.hypers import Params, as_groups, check_hypers, check_param
+from imagekit.optim.parts import REQUIRED, Rule, Stat, refuse_unknown
+from imagekit.optim.twins import Fused, Twin, counts_as_tensors, find_twin, from_torch, to_torch
+
+_ALWAYS = {"maximize": False}
+_ON_LOAD = ("params", "param_names", "initial_lr")
+
+
+class Optimizer(torch.optim.Optimizer):
+    """An optimizer made of steppers and stats; schedulers, state_dict, deepcopy, pickle and groups as torch's own.
+
+    params: parameters, (name, parameter) pairs, lists of either (a group each), or dicts with "params" and hypers of
+    their own. steppers: functions of (Lists, *, hypers), run by their order. stats: what they need remembered.
+    rest: steppers and stats for parameters that the first cannot act on. hypers: values for all groups; a group's own
+    win, and what nobody gives is the default of the part that asks for it. maximize: climb instead.
+    executor: "auto" picks by device: torch's fused kernel where the parts are exactly one of its optimizers, else one
+    parameter after another on a CPU and lists on a GPU; "loop", "foreach", "fused" insist.
+    Raises ConfigError for unknown, missing or clashing hypers, for values that cannot be, for no parameters, and for
+    parameters that no rule takes. A step waits for no device.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        steppers: Sequence[Any],
+        stats: Sequence[Stat] = (),
+        *,
+        rest: tuple[Sequence[Any], Sequence[Stat]] | None = None,
+        executor: str = "auto",
+        name: str = "the optimizer",
+        **hypers: Any,
+    ) -> None:
+        if executor not in EXECUTORS:
+            raise ConfigError(
+                f'executor is "{executor}", which is not known',
+                where="Optimizer: executor",
+                fix=f"set it to one of {', '.join(EXECUTORS)}",
+            )
+        compositions = [(steppers, stats), *([rest] if rest else [])]
+        self.rules = tuple(Rule(each, kept, settled=hypers) for each, kept in compositions)
+        self.executor, self.name, self._plans = executor, name, dict[int, _Plans]()
+        known = _join([rule.defaults for rule in self.rules], settled=hypers) | _ALWAYS
+        refuse_unknown(hypers, known, owner=name)
+        super().__init__(as_groups(params), known | hypers)
+
+    # -- a step -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of every parameter that has a gradient. Returns what closure, called with gradients on, returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        total_norm = self._total_norm() if any(rule.needs_total_norm for rule in self.rules) else None
+        for number, group in enumerate(self.param_groups):
+            calls = {rule: [(part.run, part.pick(group)) for part in rule.parts] for rule in self.rules}
+            for plan in self._plans_of(number, group):
+                plan.run(calls[plan.rule], group, total_norm, self._kernel_of(plan.rule))
+        return loss
+
+    def _plans_of(self, number: int, group: dict[str, Any]) -> list[Plan]:
+        """The plans of a group; made anew when other parameters have gradients than at the last step."""
+        params = [param for param in group["params"] if param.grad is not None]
+        known = self._plans.get(number)
+        if known is None or not known.fits(params):
+            known = self._plans[number] = _Plans(params, self._make_plans(params))
+        return known.plans
+
+    def _make_plans(self, params: Sequence[Tensor]) -> list[Plan]:
+        plans: dict[Any, Plan] = {}
+        for param in params:
+            if param.grad.layout != torch.strided:  # type: ignore[union-attr]
+                raise ConfigError(
+                    f"the gradient of a parameter of shape {list(param.shape)} is sparse, must be dense",
+                    where="Optimizer.step",
+                    fix="make the layer with sparse=False",
+                )
+            rule = self._rule_of(param)
+            executor = choose_executor(self.executor, param, has_kernel=self._kernel_of(rule) is not None)
+            key = (rule, executor, param.device, param.dtype, rule.by_rank and param.dim() < 2)
+            plan = plans.setdefault(key, Plan(rule, executor))
+            plan.params.append(param)
+            plan.states.append(self.state[param])
+        return list(plans.values())
+
+    def _rule_of(self, param: Tensor) -> Rule:
+        return next(rule for rule in self.rules if rule.takes(param))
+
+    def _kernel_of(self, rule: Rule) -> Fused | None:
+        twin = find_twin(rule)
+        return twin.fused if twin is not None else None
+
+    def _total_norm(self) -> Tensor:
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        return torch.nn.utils.get_total_norm(grads)
+
+    # -- parameter groups ---------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its hypers are checked, those it does not give are the optimizer's."""
+        known = [key for key in self.defaults if key not in _ALWAYS]
+        told = [key for key in param_group if key not in (*_ON_LOAD, *_ALWAYS)]
+        refuse_unknown(told, known, owner=self.name)
+        values = {key: param_group.get(key, default) for key, default in self.defaults.items()}
+        for key, value in values.items():
+            if value is REQUIRED:
+                raise ConfigError(f"{self.name} needs {key}", where=f"opt.{key}", fix=f"set {key}")
+        check_hypers(values)
+        super().add_param_group({**values, **param_group})
+        for param in self.param_groups[-1]["params"]:
+            check_param(param)
+            if not any(rule.takes(param) for rule in self.rules):
+                names = ", ".join(each.__name__ for each in self.rules[0].steppers if each.takes is not None)
+                raise ConfigError(
+                    f"{names} cannot act on a parameter of shape {list(param.shape)}",
+                    where="Optimizer: params",
+                    fix="give rest=(steppers, stats) for such parameters, or leave them out",
+                )
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch gives it; where the parts are one of torch.optim's optimizers, one that it can load."""
+        found = super().state_dict()
+        twin = self._twin
+        if twin is None:
+            return found
+        state = {key: counts_as_tensors(value) for key, value in found["state"].items()}
+        return {**found, "state": state, "param_groups": [to_torch(group, twin) for group in found["param_groups"]]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up the state of an optimizer of the same parts, ours or torch.optim's.
+
+        Raises CheckpointError for other groups, hypers or states than this optimizer has.
+        """
+        super().load_state_dict(self._as_ours(state_dict))
+        for param, state in self.state.items():
+            self._check_state(param, state)
+            for name, value in state.items():
+                if isinstance(value, Tensor):  # a copy: torch would share it with whom it was saved from
+                    state[name] = lay_out_as(param, value) if value.shape == param.shape else value.clone()
+
+    @property
+    def _twin(self) -> Twin | None:
+        return find_twin(self.rules[0]) if len(self.rules) == 1 else None
+
+    def _as_ours(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        groups = [dict(group) for group in state_dict["param_groups"]]
+        if self._twin is not None:
+            groups = [from_torch(group, self._twin) for group in groups]
+        known = [*self.defaults, *_ON_LOAD]
+        for name in chain.from_iterable(groups):
+            if name not in known:
+                raise _misfit(f'has a hyper "{name}" that {self.name} has not; it has {", ".join(self.defaults)}')
+        groups = [{**self.defaults, **group} for group in groups]
+        state = {key: _plain_counts(value) for key, value in state_dict["state"].items()}
+        return {**state_dict, "state": state, "param_groups": groups}
+
+    @property
+    def _keeps(self) -> frozenset[str]:
+        return frozenset(name for rule in self.rules for name in rule.keeps)
+
+    def _check_state(self, param: Any, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            if name not in self._keeps:
+                raise _misfit(f'remembers "{name}", {self.name} {", ".join(sorted(self._keeps)) or "nothing"}')
+            if isinstance(value, Tensor) and not self._rule_of(param).by_rank and value.shape != param.shape:
+                raise _misfit(f"remembers {name} of shape {list(value.shape)} for {list(param.shape)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "rules": self.rules, "executor": self.executor, "name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._plans = {}
+
+
+class _Plans:
+    """The plans of a group and the parameters that they are for."""
+
+    def __init__(self, params: Sequence[Tensor], plans: list[Plan]) -> None:
+        self.ids, self.plans = [id(param) for param in params], plans
+
+    def fits(self, params: Sequence[Tensor]) -> bool:
+        return self.ids == [id(param) for param in params]
+
+
+def _join(tables: Sequence[Mapping[str, Any]], *, settled: Mapping[str, Any]) -> dict[str, Any]:
+    """The hypers of all rules; a default of the first that has one, if the others agree or it was said."""
+    joined: dict[str, Any] = {}
+    for table in tables:
+        for name, default in table.items():
+            known = joined.get(name, REQUIRED)
+            if known is not REQUIRED and default is not REQUIRED and known != default and name not in settled:
+                raise ConfigError(
+                    f"{name} is {known} by one rule and {default} by the rest",
+                    where=f"Optimizer: {name}",
+                    fix=f"say which: {name}={known}",
+                )
+            joined[name] = default if known is REQUIRED else known
+    return joined
+
+
+def _plain_counts(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a parameter with numbers for its counts; what torch holds a None for is not there."""
+    return {
+        name: value.item() if isinstance(value, Tensor) and name in ("step", "mu_product") else value
+        for name, value in state.items()
+        if value is not None
+    }
+
+
+def _misfit(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"the saved optimizer {what}",
+        where="Optimizer.load_state_dict",
+        fix="build the optimizer that the state was saved from",
+    )

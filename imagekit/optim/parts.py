@@ -1,0 +1,219 @@
+"""What an optimizer is made of: stats that remember, steppers that act, and the rule that puts them in order.
+
+Both work on lists of tensors, whatever their number: a single parameter on a CPU, a whole model on a GPU. What they
+need besides is asked for by name: the keywords of a stepper, or of a stat's `update`, are its hypers, and their
+defaults are the optimizer's.
+
+    @stepper(order=5)
+    def weight_decay(x: Lists, *, lr: float, weight_decay: float = 0.0) -> None:
+        multiply_(x.params, 1 - lr * weight_decay)
+
+Source of the idea: fast.ai course v3, lesson 11.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from imagekit.errors import ConfigError, did_you_mean
+from imagekit.optim.lists import Lists
+
+REQUIRED = inspect.Parameter.empty  # the default of a hyper that has none
+RESERVED = ("params", "param_names", "maximize", "initial_lr")  # keys of a parameter group that are no hypers
+Hypers = Mapping[str, Any]
+
+
+@runtime_checkable
+class Stat(Protocol):
+    """Something remembered of each parameter. Frozen dataclasses, so that equal compositions are known as equal.
+
+    One that keeps numbers in `counts` names them there too; one that treats vectors and matrices differently says
+    `by_rank = True` and gets lists of one kind only.
+    """
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """The names of what it remembers."""
+        ...
+
+    @property
+    def update(self) -> Callable[..., None]:
+        """A method of (Lists, *, hypers)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """A function of Lists and hypers that acts on the parameters, or before the stats on the gradients.
+
+    order: steppers run by it, those below 0 before the stats see the gradients. takes: which parameters it can act
+    on; the others need a rule of their own. needs_total_norm: whether `total_norm` is to be there.
+    """
+
+    func: Callable[..., None]
+    order: float = 10
+    takes: Callable[[Tensor], bool] | None = None
+    needs_total_norm: bool = False
+
+    @property
+    def __name__(self) -> str:
+        return self.func.__name__
+
+    def __call__(self, x: Lists, **hypers: Any) -> None:
+        self.func(x, **hypers)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # a decorated function is found again under its own name
+        home = inspect.getmodule(self.func)
+        if home is not None and getattr(home, self.func.__name__, None) is self:
+            return _find_stepper, (home.__name__, self.func.__name__)
+        return Stepper, (self.func, self.order, self.takes, self.needs_total_norm)
+
+
+def _find_stepper(module: str, name: str) -> Stepper:
+    import importlib
+
+    found: Stepper = getattr(importlib.import_module(module), name)
+    return found
+
+
+def stepper(
+    *, order: float = 10, takes: Callable[[Tensor], bool] | None = None, needs_total_norm: bool = False
+) -> Callable[[Callable[..., None]], Stepper]:
+    """Make a stepper of a function; see Stepper."""
+
+    def make(func: Callable[..., None]) -> Stepper:
+        made = Stepper(func, order, takes, needs_total_norm)
+        object.__setattr__(made, "__doc__", func.__doc__)
+        return made
+
+    return make
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stat or stepper with the names of its hypers."""
+
+    name: str
+    run: Callable[..., None]
+    hypers: tuple[tuple[str, Any], ...]
+
+    def pick(self, group: Hypers) -> dict[str, Any]:
+        """Its own hypers out of a parameter group."""
+        return {name: group[name] for name, _ in self.hypers}
+
+
+class Rule:
+    """Steppers and stats in the order in which they run: gradient steppers, stats, the other steppers.
+
+    steppers: functions made by `@stepper`, or plain functions of the same form; sorted by their order, equal ones stay
+    as given. stats: run as given. Raises ConfigError for what is neither, for two stats that keep the same name, and
+    for a default that two parts do not agree on unless `settled` has it.
+    """
+
+    def __init__(self, steppers: Sequence[Any], stats: Sequence[Stat] = (), *, settled: Iterable[str] = ()) -> None:
+        made = [each if isinstance(each, Stepper) else _plain(each) for each in steppers]
+        self.steppers = tuple(sorted(made, key=lambda each: each.order))
+        self.stats, self.settled = tuple(stats), tuple(settled)
+        _check_stats(self.stats)
+        by_stat = [_part_of(type(stat).__name__, stat.update) for stat in self.stats]
+        by_stepper = [_part_of(each.__name__, each.func) for each in self.steppers]
+        first = [part for part, each in zip(by_stepper, self.steppers, strict=True) if each.order < 0]
+        last = [part for part, each in zip(by_stepper, self.steppers, strict=True) if each.order >= 0]
+        self.parts = (*first, *by_stat, *last)
+        self.defaults = _join_defaults(self.parts, settled=set(self.settled))
+        self.keeps = tuple(name for stat in self.stats for name in stat.keeps)
+        self.counts = tuple(name for stat in self.stats for name in getattr(stat, "counts", ()))
+        self.by_rank = any(getattr(stat, "by_rank", False) for stat in self.stats)
+        self.needs_total_norm = any(each.needs_total_norm for each in self.steppers)
+
+    @property
+    def key(self) -> tuple[tuple[Stepper, ...], frozenset[Stat]]:
+        """What makes two rules the same: the steppers in order, the stats in any."""
+        return self.steppers, frozenset(self.stats)
+
+    def takes(self, param: Tensor) -> bool:
+        """Whether every stepper can act on this parameter."""
+        return all(each.takes is None or each.takes(param) for each in self.steppers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_rule, (self.steppers, self.stats, self.settled)
+
+
+def _make_rule(steppers: Sequence[Stepper], stats: Sequence[Stat], settled: Sequence[str]) -> Rule:
+    return Rule(steppers, stats, settled=settled)
+
+
+def _plain(func: object) -> Stepper:
+    if isinstance(func, type) or not callable(func):
+        raise ConfigError(
+            f"{func!r} is not a stepper",
+            where="Optimizer: steppers",
+            fix="hand in functions of (x, *, hypers), as in imagekit.optim.steppers",
+        )
+    return Stepper(func)
+
+
+def _check_stats(stats: Sequence[Stat]) -> None:
+    seen: dict[str, str] = {}
+    for stat in stats:
+        if isinstance(stat, type) or not isinstance(stat, Stat):
+            raise ConfigError(
+                f"{stat!r} is not a stat",
+                where="Optimizer: stats",
+                fix="hand in objects with `keeps` and `update`, AverageGrad() say",
+            )
+        for name in stat.keeps:
+            if name in seen:
+                raise ConfigError(
+                    f'{seen[name]} and {type(stat).__name__} both keep "{name}"',
+                    where="Optimizer: stats",
+                    fix="give one of them another name, AverageSqrGrad(name=...) say",
+                )
+            seen[name] = type(stat).__name__
+
+
+def _part_of(name: str, run: Callable[..., None]) -> Part:
+    hypers = []
+    for key, parameter in list(inspect.signature(run).parameters.items())[1:]:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or key in RESERVED:
+            raise ConfigError(
+                f'{name} has a parameter "{key}" that cannot be a hyper',
+                where=f"Optimizer: {name}",
+                fix=f"name each hyper after a *, and none of them {', '.join(RESERVED)}",
+            )
+        hypers.append((key, parameter.default))
+    return Part(name, run, tuple(hypers))
+
+
+def _join_defaults(parts: Iterable[Part], *, settled: set[str]) -> dict[str, Any]:
+    """Each hyper with its default, REQUIRED where no part has one."""
+    defaults: dict[str, Any] = {}
+    owner: dict[str, str] = {}
+    for part in parts:
+        for name, default in part.hypers:
+            known = defaults.get(name, REQUIRED)
+            if default is REQUIRED or known is REQUIRED:
+                defaults[name] = known if default is REQUIRED else default
+            elif known != default and name not in settled:
+                raise ConfigError(
+                    f"{name} is {known} by {owner[name]} and {default} by {part.name}",
+                    where=f"Optimizer: {name}",
+                    fix=f"say which: {name}={known}",
+                )
+            if default is not REQUIRED:
+                owner.setdefault(name, part.name)
+    return defaults
+
+
+def refuse_unknown(names: Iterable[str], known: Iterable[str], *, owner: str) -> None:
+    """Raise ConfigError for the first name that is not among the known hypers."""
+    listed = list(known)
+    for name in names:
+        if name not in listed:
+            raise ConfigError(f'{owner} has no hyper "{name}"', where=f"opt.{name}", fix=did_you_mean(name, listed))
