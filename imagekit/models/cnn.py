@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
 from imagekit.errors import ConfigError
 from imagekit.models.init import init_cnn
-from imagekit.models.layers import Lambda, conv_layer, flatten
+from imagekit.models.layers import Act, Lambda, check_count, conv_layer, flatten
+from imagekit.models.norm import Norm
 
 
 def prev_pow_2(x: int) -> int:
@@ -41,25 +43,32 @@ def get_cnn_layers(
     return [*layers, nn.AdaptiveAvgPool2d(1), Lambda(flatten), nn.Linear(widths[-1], c_out)]
 
 
-def lesson_cnn(c_in: int = 3, c_out: int = 10, nfs: Sequence[int] = (64, 64, 128, 256)) -> nn.Module:
+def lesson_cnn(
+    c_in: int = 3,
+    c_out: int = 10,
+    nfs: Sequence[int] = (64, 64, 128, 256),
+    *,
+    act: Act = "relu",
+    norm: Norm = "batch",
+    leak: float = 0.0,
+    sub: float = 0.0,
+    max_value: float | None = None,
+) -> nn.Module:
     """The CNN of lesson 11: [B, C, H, W] floats of any H and W to [B, K] logits; 469,658 parameters by default.
 
-    nfs: the widths behind the stem. Initialised with `init_cnn` from torch's global generator; `create_model`
-    makes that a function of a seed. Raises ConfigError for a count below 1 or an empty nfs.
+    nfs: the widths behind the stem. The other options are those of `conv_layer`. Initialised with `init_cnn` from
+    torch's global generator; `create_model` makes that a function of a seed.
+    Raises ConfigError for a count below 1, an empty nfs, and what `conv_layer` refuses.
     """
-    model = nn.Sequential(*get_cnn_layers(c_in=c_in, c_out=c_out, nfs=nfs))
-    init_cnn(model)
+    options: dict[str, Any] = {"act": act, "norm": norm, "leak": leak, "sub": sub, "max_value": max_value}
+    model = nn.Sequential(*get_cnn_layers(c_in=c_in, c_out=c_out, nfs=nfs, **options))
+    init_cnn(model, leak=leak)
     return model
 
 
 def _check_widths(*, c_in: int, c_out: int, nfs: Sequence[int]) -> None:
     for name, count in (("c_in", c_in), ("c_out", c_out), *((f"nfs[{i}]", n) for i, n in enumerate(nfs))):
-        if type(count) is not int or count < 1:
-            raise ConfigError(
-                f"{name} is {count!r}, must be a whole number of at least 1",
-                where=f"lesson-cnn: {name}",
-                fix=f"set {name} to 1 or more",
-            )
+        check_count(count, name=name, model="lesson-cnn")
     if not nfs:
         raise ConfigError(
             "nfs is empty, must name at least one width",

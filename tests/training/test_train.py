@@ -171,11 +171,12 @@ def test_training_runs_with_and_without_batch_augmentation(trained, tmp_path, au
 
 
 def test_bf16_trains_where_it_is_asked_for(trained, tmp_path):
-    config = TrainConfig(**{**QUICK.to_dict(), "precision": "bf16"})
+    config = TrainConfig(**{**QUICK.to_dict(), "precision": "bf16", "lr": 0.01, "epochs": 5})
 
     report = train(trained[0], output=tmp_path / "run", config=config, quiet=True)
 
-    assert report.rows[-1]["valid_accuracy"] == 1.0
+    losses = [row["train_loss"] for row in report.rows]
+    assert losses[-1] < losses[0] / 2
 
 
 def test_an_existing_run_is_kept_without_overwrite_and_replaced_with_it(trained, tmp_path):

@@ -1,0 +1,160 @@
+"""XResNet and its relatives: counts, shapes, sizes of images, options."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from imagekit.errors import ConfigError
+from imagekit.models.blocks import SqueezeExcite
+from imagekit.models.layers import BlurPool
+from imagekit.models.registry import create_model
+from imagekit.models.xresnet import xresnet, xresnet18
+
+
+def _small(**options: object) -> nn.Sequential:
+    return xresnet(3, 5, expansion=1, n_blocks=[1, 2], **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_parameters"),
+    [
+        ("xresnet18", 11_228_586),
+        ("xresnet34", 21_336_746),
+        ("xresnet50", 23_575_466),
+        ("xresnext50", 23_047_338),
+        ("xse-resnet50", 26_106_458),
+        ("xse-resnext50", 25_578_330),
+    ],
+)
+def test_the_networks_have_their_parameter_counts(name, n_parameters):
+    with torch.device("meta"):
+        model = create_model(name, c_in=3, c_out=10)
+
+    assert sum(parameter.numel() for parameter in model.parameters()) == n_parameters
+
+
+def test_the_network_of_18_layers_has_the_lessons_shapes():
+    x, shapes = torch.zeros(2, 3, 128, 128), []
+
+    for layer in xresnet18().eval():
+        x = layer(x)
+        shapes.append(tuple(x.shape[1:]))
+
+    assert shapes == [
+        (32, 64, 64),
+        (64, 64, 64),
+        (64, 64, 64),
+        (64, 32, 32),
+        (64, 32, 32),
+        (128, 16, 16),
+        (256, 8, 8),
+        (512, 4, 4),
+        (512, 1, 1),
+        (512,),
+        (10,),
+    ]
+
+
+@pytest.mark.parametrize("blur", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (31, 33), (47, 20)])
+def test_any_number_of_channels_and_any_size_of_image_works(size, blur):
+    model = xresnet18(4, 7, blur=blur)
+
+    assert model(torch.zeros(2, 4, *size)).shape == (2, 7)
+    assert model.eval()(torch.zeros(1, 4, *size)).shape == (1, 7)
+
+
+def test_convolutions_and_the_linear_layer_start_with_the_deviation_of_a_plain_relu():
+    model = create_model("xresnext50", c_in=3, c_out=200)
+
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+
+    assert len(layers) == 3 + 16 * 3 + 4 + 1
+    for layer in layers:
+        n_numbers, fan_in = layer.weight.numel(), layer.weight[0].numel()
+        assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=5 / math.sqrt(2 * n_numbers))
+    assert model.linear.bias.abs().max() == 0
+
+
+def test_every_block_starts_as_its_shortcut():
+    model = xresnet18()
+
+    weights = [block.convs.last.norm.weight for i in range(1, 5) for block in model.get_submodule(f"stage{i}")]
+
+    assert len(weights) == 8
+    assert all(weight.abs().max() == 0 for weight in weights)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"act": "mish"}, {"norm": "running"}, {"norm": "layer"}, {"norm": "group"}, {"blur": True}, {"reduction": 8}],
+)
+def test_every_option_trains(options):
+    model = _small(**options)
+
+    model(torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_options_put_their_layers_in():
+    kinds = [type(module) for module in _small(blur=True, reduction=8, act="silu").modules()]
+
+    assert (kinds.count(BlurPool), kinds.count(SqueezeExcite), kinds.count(nn.SiLU)) == (2, 3, 3 + 3 * 2)
+
+
+@pytest.mark.parametrize("is_blurred", [True, False])
+def test_weights_with_and_without_blur_load_into_one_another(is_blurred):
+    source, target = _small(blur=is_blurred), _small(blur=not is_blurred)
+
+    target.load_state_dict(source.state_dict())
+
+    assert torch.equal(target.stage2[0].convs.last.conv.weight, source.stage2[0].convs.last.conv.weight)
+
+
+def test_a_network_can_be_cut_and_given_a_new_head():
+    body = xresnet18()[:-1]
+
+    assert nn.Sequential(body, nn.Linear(512, 3))(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value", "least"),
+    [
+        ({"c_in": 0}, "c_in", 0, 1),
+        ({"c_out": True}, "c_out", True, 1),
+        ({"n_blocks": [2, 0]}, "n_blocks[1]", 0, 1),
+        ({"reduction": -1}, "reduction", -1, 0),
+    ],
+)
+def test_a_count_too_small_is_refused(options, name, value, least):
+    with pytest.raises(ConfigError) as caught:
+        xresnet(**{"c_in": 3, "c_out": 10, "expansion": 1, "n_blocks": [1], **options})
+
+    assert str(caught.value) == (
+        f"{name} is {value!r}, must be a whole number of at least {least}\n"
+        f"  where: xresnet: {name}\n"
+        f"  fix: set {name} to {least} or more"
+    )
+
+
+def test_a_network_without_stages_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        xresnet(3, 10, expansion=1, n_blocks=[])
+
+    assert str(caught.value) == (
+        "n_blocks is empty, must name at least one stage\n  where: xresnet: n_blocks\n  fix: write [2, 2, 2, 2], say"
+    )
+
+
+def test_a_blur_that_is_no_truth_value_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        xresnet18(blur="no")
+
+    assert str(caught.value) == (
+        "blur is 'no', must be true or false\n  where: xresnet: blur\n  fix: set blur to true or false"
+    )
