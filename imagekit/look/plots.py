@@ -41,7 +41,7 @@ KEY_WIDTH = 340
 
 
 @dataclass(frozen=True, slots=True)
-class _Panel:
+class Panel:
     """One pair of axes. `box`: left, top, right, bottom of the plotted area; `unit`: a pixel of a 900 wide picture."""
 
     box: tuple[float, float, float, float]
@@ -108,8 +108,8 @@ def _draw_panel(
         return
     ticks = value_ticks([y for _, y in points], is_share=is_share)
     epochs = [x for x, _ in points]
-    panel = _Panel(box=box, unit=unit, xs=(min(epochs), max(epochs)), ys=(ticks[0], ticks[-1]))
-    _draw_axes(pen, panel, ticks)
+    panel = Panel(box=box, unit=unit, xs=(min(epochs), max(epochs)), ys=(ticks[0], ticks[-1]))
+    draw_axes(pen, panel, ticks)
     colours = {"train": VERMILION, "valid": BLUE}
     for name, curve in curves.items():
         _draw_curve(pen, panel, curve, colours[name])
@@ -120,7 +120,8 @@ def _draw_panel(
     _label_ends(pen, panel, {name: curve for name, curve in curves.items() if curve}, colours, is_share=is_share)
 
 
-def _draw_axes(pen: ImageDraw.ImageDraw, panel: _Panel, ticks: Sequence[float]) -> None:
+def draw_axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: Sequence[float], *, x_name: str = "epoch") -> None:
+    """The grid of the values with their numbers, and the axis below with its ticks and name."""
     left, _, right, bottom = panel.box
     unit, font = panel.unit, load_font(round(13 * panel.unit))
     words = tick_words(ticks)
@@ -133,10 +134,10 @@ def _draw_axes(pen: ImageDraw.ImageDraw, panel: _Panel, ticks: Sequence[float]) 
         pen.line((x, bottom, x, bottom + 5 * unit), QUIET, max(1, round(unit)))
         pen.text((x, bottom + 9 * unit), f"{tick:g}", QUIET, font, anchor="ma")
     pen.line((left, bottom, right, bottom), QUIET, max(1, round(unit)))
-    pen.text(((left + right) / 2, bottom + 40 * unit), "epoch", QUIET, font, anchor="mm")
+    pen.text(((left + right) / 2, bottom + 40 * unit), x_name, QUIET, font, anchor="mm")
 
 
-def _draw_curve(pen: ImageDraw.ImageDraw, panel: _Panel, curve: Sequence[Point], colour: Colour) -> None:
+def _draw_curve(pen: ImageDraw.ImageDraw, panel: Panel, curve: Sequence[Point], colour: Colour) -> None:
     places = [panel.place(x, y) for x, y in curve]
     if len(places) > 1:
         pen.line(places, colour, max(1, round(2.2 * panel.unit)), joint="curve")
@@ -168,7 +169,7 @@ def _draw_legend(
 
 def _label_ends(
     pen: ImageDraw.ImageDraw,
-    panel: _Panel,
+    panel: Panel,
     curves: Mapping[str, list[Point]],
     colours: Mapping[str, Colour],
     *,
@@ -220,9 +221,9 @@ def round_step(at_least: float) -> float:
 
 
 def tick_words(ticks: Sequence[float]) -> list[str]:
-    """The ticks as text, all with as many decimals as their step needs."""
+    """The ticks as text, all with as many decimals as their step needs; 2e-05 where they are small or large."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    if max(abs(tick) for tick in ticks) >= 1e5:
+    if not 1e-3 <= max(abs(tick) for tick in ticks) < 1e5:
         return [f"{tick:.3g}" for tick in ticks]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{tick:.{decimals}f}" for tick in ticks]
