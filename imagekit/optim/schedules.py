@@ -95,3 +95,34 @@ def _check_shares(pcts: Sequence[float], *, n_scheds: int) -> None:
 def cos_1cycle_anneal(start: float, high: float, end: float) -> list[Schedule]:
     """Two cosines, up from start to high and down to end: the schedules of a one-cycle, for `combine_scheds`."""
     return [sched_cos(start, high), sched_cos(high, end)]
+
+
+def cos_1cycle(start: float, high: float, end: float, *, peak: float = 0.3) -> Schedule:
+    """The one-cycle as one schedule: by a cosine up to `high` at position `peak`, and down to `end`.
+
+    Source: Smith 2018, arXiv:1803.09820, with the cosines of fast.ai. Raises ConfigError for a peak outside 0..1.
+    """
+    return combine_scheds([_share(peak, "cos_1cycle: peak"), 1 - peak], cos_1cycle_anneal(start, high, end))
+
+
+def flat_cos(value: float, *, flat: float = 0.75, end: float = 0.0) -> Schedule:
+    """`value` until position `flat`, then half a cosine down to `end`; what Ranger is mostly run with.
+
+    Raises ConfigError for a share outside 0..1.
+    """
+    return combine_scheds([_share(flat, "flat_cos: flat"), 1 - flat], [sched_no(value, value), sched_cos(value, end)])
+
+
+def warmup_linear(value: float, *, warmup: float = 0.1, start: float = 0.0, end: float = 0.0) -> Schedule:
+    """Straight up from `start` to `value` at position `warmup`, and straight down to `end`.
+
+    Raises ConfigError for a share outside 0..1.
+    """
+    shares = [_share(warmup, "warmup_linear: warmup"), 1 - warmup]
+    return combine_scheds(shares, [sched_lin(start, value), sched_lin(value, end)])
+
+
+def _share(share: float, where: str) -> float:
+    if not 0 <= share <= 1:
+        raise ConfigError(f"the share is {share}, must be from 0 to 1", where=where, fix="write 0.3 for 30 %, say")
+    return share

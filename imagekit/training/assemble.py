@@ -24,7 +24,7 @@ from imagekit.manifest.read import Manifest
 from imagekit.manifest.schema import ChannelStats
 from imagekit.models.registry import create_model
 from imagekit.optim.presets import create_optimizer
-from imagekit.optim.schedules import combine_scheds, sched_cos
+from imagekit.optim.schedules import cos_1cycle
 from imagekit.training.config import TrainConfig
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
@@ -83,8 +83,7 @@ def make_loaders(manifest: Manifest, config: TrainConfig, *, root: Path | None, 
 
 def one_cycle(config: TrainConfig) -> ParamScheduler:
     """The learning rate up to its peak and down again, by two cosines."""
-    up, down = sched_cos(config.lr / 25, config.lr), sched_cos(config.lr, config.lr / 1e4)
-    return ParamScheduler("lr", combine_scheds([config.warm_up, 1 - config.warm_up], [up, down]))
+    return ParamScheduler("lr", cos_1cycle(config.lr / 25, config.lr, config.lr / 1e4, peak=config.warm_up))
 
 
 def batch_callbacks(stats: ChannelStats, config: TrainConfig, device: torch.device) -> list[Callback]:

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import ConfigError
-from imagekit.optim.schedules import combine_scheds, cos_1cycle_anneal, sched_cos, sched_exp, sched_lin, sched_no
+from imagekit.optim.schedules import (
+    combine_scheds,
+    cos_1cycle,
+    cos_1cycle_anneal,
+    flat_cos,
+    sched_cos,
+    sched_exp,
+    sched_lin,
+    sched_no,
+    warmup_linear,
+)
 
 _POSITIONS = st.floats(0, 1)
 _MAKERS = [sched_lin, sched_cos, sched_exp]
@@ -138,4 +148,51 @@ def test_an_exponential_through_zero_is_refused(start, end):
         f"start is {start} and end is {end}, must both be above 0 (or both below)\n"
         "  where: sched_exp\n"
         "  fix: use sched_cos or sched_lin for a schedule that starts or ends at 0"
+    )
+
+
+def test_the_one_cycle_in_one_piece_has_the_lessons_values():
+    sched = cos_1cycle(0.1, 0.3, 0.05)
+
+    assert [sched(pos) for pos in (0, 0.15, 0.3, 0.65, 1)] == pytest.approx([0.1, 0.2, 0.3, 0.175, 0.05])
+
+
+def test_flat_then_cosine():
+    sched = flat_cos(0.008)
+
+    assert [sched(pos) for pos in (0, 0.5, 0.7499)] == [0.008] * 3
+    assert [sched(pos) for pos in (0.75, 0.875, 1)] == pytest.approx([0.008, 0.004, 0])
+    assert flat_cos(0.008, flat=0.5, end=1e-4)(1) == pytest.approx(1e-4)
+
+
+def test_warm_up_then_a_straight_line_down():
+    sched = warmup_linear(2.0)
+
+    assert [sched(pos) for pos in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 1, 2, 1, 0])
+    assert warmup_linear(2.0, warmup=0.5, start=1.0, end=0.5)(0.25) == pytest.approx(1.5)
+
+
+_SHARED = {
+    "cos_1cycle: peak": lambda share: cos_1cycle(1, 2, 3, peak=share),
+    "flat_cos: flat": lambda share: flat_cos(2, flat=share),
+    "warmup_linear: warmup": lambda share: warmup_linear(2, warmup=share),
+}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("where", list(_SHARED))
+def test_a_phase_may_take_all_or_nothing(where, share):
+    sched = _SHARED[where](share)
+
+    assert all(math.isfinite(sched(pos)) for pos in (0, 0.5, 1))
+
+
+@pytest.mark.parametrize("where", list(_SHARED))
+@pytest.mark.parametrize("share", [-0.1, 1.1, 30, math.nan])
+def test_a_share_that_cannot_be_is_refused(where, share):
+    with pytest.raises(ConfigError) as caught:
+        _SHARED[where](share)
+
+    assert str(caught.value) == (
+        f"the share is {share}, must be from 0 to 1\n  where: {where}\n  fix: write 0.3 for 30 %, say"
     )
