@@ -22,8 +22,13 @@ def logsumexp(x_BK: Tensor) -> Tensor:
 
 
 def log_softmax(x_BK: Tensor) -> Tensor:
-    """log of exp(x) / sum of exp(x) over the classes: [B, K]. Source: fast.ai course v3, lesson 9."""
-    return x_BK - logsumexp(x_BK)
+    """log of exp(x) / sum of exp(x) over the classes: [B, K]. Source: fast.ai course v3, lesson 9.
+
+    x - logsumexp(x), but between the differences to the largest: beside 1e4 a float32 has three digits left for
+    log(3), and the probabilities would not sum to 1.
+    """
+    less_BK = x_BK - x_BK.amax(1, keepdim=True)
+    return less_BK - less_BK.exp().sum(1, keepdim=True).log()
 
 
 def nll(logp_BK: Tensor, target_B: Tensor) -> Tensor:
