@@ -59,59 +59,109 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 @dataclass(slots=True)
+class Block:
+    """Parameters that take a step as one list, their state dicts, and where in the group they stand."""
+
+    where: list[int]
+    params: list[Tensor]
+    states: list[dict[str, Any]]
+
+    def pick(self, indices: Sequence[int]) -> Block:
+        """Some of them."""
+        where = [self.where[i] for i in indices]
+        return Block(where, [self.params[i] for i in indices], [self.states[i] for i in indices])
+
+
+@dataclass(slots=True)
 class Plan:
     """Parameters of one group, device and number type that have gradients and go by one rule; kept between steps.
 
-    params, states: in the same order, states the optimizer's own dicts. executor: how they are stepped.
+    executor: how they are stepped. all: they and the optimizer's own state dicts, in the order of the group.
     """
 
     rule: Rule
     executor: str
-    params: list[Tensor] = field(default_factory=list)
-    states: list[dict[str, Any]] = field(default_factory=list)
+    all: Block = field(default_factory=lambda: Block([], [], []))
+    blocks: list[Block] = field(default_factory=list)
 
-    def run(self, calls: Sequence[Call], group: Hypers, total_norm: Tensor | None, fused: Fused | None) -> None:
-        """One step of them. calls: the parts of the rule with their hypers; fused: the whole rule as one kernel."""
-        for indices in self._lists():
-            params, states = [self.params[i] for i in indices], [self.states[i] for i in indices]
-            grads: list[Tensor] = [param.grad for param in params]  # type: ignore[misc]  # it has those that have one
-            x = Lists(params, grads, total_norm=total_norm)
+    def add(self, i: int, param: Tensor, state: dict[str, Any]) -> None:
+        """One more: the i-th of the group."""
+        self.all.where.append(i)
+        self.all.params.append(param)
+        self.all.states.append(state)
+
+    def run(
+        self,
+        grads: Sequence[Tensor | None],
+        calls: Sequence[Call],
+        group: Hypers,
+        total_norm: Tensor | None,
+        fused: Fused | None,
+    ) -> None:
+        """One step of them.
+
+        grads: of all the group. calls: the parts of the rule with their hypers; fused: the whole rule as one kernel.
+        """
+        if not self.blocks or not self._is_uniform():
+            self.blocks = self._make_blocks()
+        for block in self.blocks:
+            params, states = block.params, block.states
+            x = Lists(params, [grads[i] for i in block.where], total_norm=total_norm)  # type: ignore[misc]
             for name, value in states[0].items():
                 if isinstance(value, Tensor):
                     x.state[name] = [state[name] for state in states]
                 else:
                     x.counts[name] = value
-            if self.executor == "fused" and fused is not None:
+            known = dict(x.state)
+            if fused is not None and self.executor == "fused":
                 _lay_out(x)
                 fused(x, group)
             else:
                 if group["maximize"]:
-                    x.grads = list(torch._foreach_neg(grads))
+                    x.grads = list(torch._foreach_neg(x.grads))
                 for part, hypers in calls:
                     part(x, **hypers)
-            for name, tensors in x.state.items():
-                for state, tensor in zip(states, tensors, strict=True):
-                    state[name] = tensor
-            for state in states:
-                state.update(x.counts)
+            _keep(x, states, known)
 
-    def _lists(self) -> Iterator[list[int]]:
-        """Which go together: those with the same counts and kinds of state, on a CPU up to what a cache holds."""
+    def _is_uniform(self) -> bool:
+        """Whether all are at the same counts and have the same kinds of state; then the blocks of before still do."""
+        states = self.all.states
+        columns = [[tuple(state) for state in states]]
+        columns += [[state.get(name) for state in states] for name in self.rule.counts]
+        return all(column.count(column[0]) == len(column) for column in columns)
+
+    def _make_blocks(self) -> list[Block]:
+        """Those with the same counts and kinds of state; on a CPU no more of them than a cache holds."""
         cohorts: dict[Any, list[int]] = {}
-        for i, state in enumerate(self.states):
+        for i, state in enumerate(self.all.states):
             cohorts.setdefault((tuple(state), *map(state.get, self.rule.counts)), []).append(i)
-        for indices in cohorts.values():
-            if self.executor != "loop":
-                yield indices
-                continue
-            block, size = list[int](), 0
-            for i in indices:
-                if block and size + self.params[i].numel() > CACHED_NUMBERS:
-                    yield block
-                    block, size = [], 0
-                block.append(i)
-                size += self.params[i].numel()
-            yield block
+        parts = [part for cohort in cohorts.values() for part in self._split(cohort)]
+        return [self.all.pick(part) for part in parts]
+
+    def _split(self, indices: list[int]) -> Iterator[list[int]]:
+        if self.executor != "loop":
+            yield indices
+            return
+        part, size = list[int](), 0
+        for i in indices:
+            numel = self.all.params[i].numel()
+            if part and size + numel > CACHED_NUMBERS:
+                yield part
+                part, size = [], 0
+            part.append(i)
+            size += numel
+        yield part
+
+
+def _keep(x: Lists, states: Sequence[dict[str, Any]], known: dict[str, list[Tensor]]) -> None:
+    """Put lists that are new, and the counts, where they are remembered."""
+    for name, tensors in x.state.items():
+        if tensors is not known.get(name):
+            for state, tensor in zip(states, tensors, strict=True):
+                state[name] = tensor
+    if x.counts:
+        for state in states:
+            state.update(x.counts)
 
 
 def _lay_out(x: Lists) -> None:
@@ -120,10 +170,17 @@ def _lay_out(x: Lists) -> None:
     Fused steps go through weight, gradient and state as three flat arrays: a momentum made for contiguous weights and
     used with channels_last ones would update the wrong weights without a word (torch 2.13).
     """
-    for tensors in (x.grads, *x.state.values()):
-        for i, (param, tensor) in enumerate(zip(x.params, tensors, strict=True)):
-            if tensor.stride() != param.stride():
-                tensors[i] = lay_out_as(param, tensor)
+    strides = [param.stride() for param in x.params]
+    x.grads = _in_order(x.grads, x.params, strides)
+    for name in x.state:
+        x.state[name] = _in_order(x.state[name], x.params, strides)
+
+
+def _in_order(tensors: list[Tensor], params: list[Tensor], strides: list[tuple[int, ...]]) -> list[Tensor]:
+    if [tensor.stride() for tensor in tensors] == strides:
+        return tensors
+    pairs = zip(params, tensors, strict=True)
+    return [each if each.stride() == param.stride() else lay_out_as(param, each) for param, each in pairs]
 
 
 def lay_out_as(param: Tensor, tensor: Tensor) -> Tensor:

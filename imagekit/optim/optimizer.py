@@ -9,7 +9,9 @@ The second is AdamW, and runs on its fused kernel. Source of the idea: fast.ai c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from operator import is_
 from typing import Any
 
 import torch
@@ -78,23 +80,26 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         total_norm = self._total_norm() if any(rule.needs_total_norm for rule in self.rules) else None
         for number, group in enumerate(self.param_groups):
+            grads = [param.grad for param in group["params"]]
             calls = {rule: [(part.run, part.pick(group)) for part in rule.parts] for rule in self.rules}
-            for plan in self._plans_of(number, group):
-                plan.run(calls[plan.rule], group, total_norm, self._kernel_of(plan.rule))
+            for plan in self._plans_of(number, group["params"], grads):
+                plan.run(grads, calls[plan.rule], group, total_norm, self._kernel_of(plan.rule))
         return loss
 
-    def _plans_of(self, number: int, group: dict[str, Any]) -> list[Plan]:
-        """The plans of a group; made anew when other parameters have gradients than at the last step."""
-        params = [param for param in group["params"] if param.grad is not None]
+    def _plans_of(self, number: int, params: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list[Plan]:
+        """The plans of a group, made anew when others have gradients than before or their state was put elsewhere."""
+        has_grad = [grad is not None for grad in grads]
         known = self._plans.get(number)
-        if known is None or not known.fits(params):
-            known = self._plans[number] = _Plans(params, self._make_plans(params))
+        if known is None or known.has_grad != has_grad or not known.fits(params, self.state):
+            known = self._plans[number] = _Plans(has_grad, list(params), self._make_plans(params, grads))
         return known.plans
 
-    def _make_plans(self, params: Sequence[Tensor]) -> list[Plan]:
+    def _make_plans(self, params: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list[Plan]:
         plans: dict[Any, Plan] = {}
-        for param in params:
-            if param.grad.layout != torch.strided:  # type: ignore[union-attr]
+        for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+            if grad is None:
+                continue
+            if grad.layout != torch.strided:
                 raise ConfigError(
                     f"the gradient of a parameter of shape {list(param.shape)} is sparse, must be dense",
                     where="Optimizer.step",
@@ -103,9 +108,7 @@ class Optimizer(torch.optim.Optimizer):
             rule = self._rule_of(param)
             executor = choose_executor(self.executor, param, has_kernel=self._kernel_of(rule) is not None)
             key = (rule, executor, param.device, param.dtype, rule.by_rank and param.dim() < 2)
-            plan = plans.setdefault(key, Plan(rule, executor))
-            plan.params.append(param)
-            plan.states.append(self.state[param])
+            plans.setdefault(key, Plan(rule, executor)).add(i, param, self.state[param])
         return list(plans.values())
 
     def _rule_of(self, param: Tensor) -> Rule:
@@ -200,14 +203,19 @@ class Optimizer(torch.optim.Optimizer):
         self._plans = {}
 
 
+@dataclass(frozen=True, slots=True)
 class _Plans:
-    """The plans of a group and the parameters that they are for."""
+    """The plans of a group, and what they were made for."""
 
-    def __init__(self, params: Sequence[Tensor], plans: list[Plan]) -> None:
-        self.ids, self.plans = [id(param) for param in params], plans
+    has_grad: list[bool]
+    params: list[Tensor]
+    plans: list[Plan]
 
-    def fits(self, params: Sequence[Tensor]) -> bool:
-        return self.ids == [id(param) for param in params]
+    def fits(self, params: Sequence[Tensor], state: Mapping[Tensor, Any]) -> bool:
+        """Whether these are the same parameters, with their state in the same dicts."""
+        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
+            return False
+        return all(all(map(is_, map(state.get, plan.all.params), plan.all.states)) for plan in self.plans)
 
 
 def _join(tables: Sequence[Mapping[str, Any]], *, settled: Mapping[str, Any]) -> dict[str, Any]:

@@ -387,6 +387,21 @@ def test_momentum_that_is_scheduled_from_nothing_begins_then():
     assert largest_gap(found, take_steps(theirs, expected, 10, before=start)) <= 1e-8
 
 
+@pytest.mark.parametrize("executor", ["auto", "loop", "foreach"])
+def test_a_parameter_whose_state_is_thrown_away_begins_anew(executor):
+    params, fresh = make_params(), make_params()
+    opt = create_optimizer("momentum", params, lr=0.01, executor=executor)
+    take_steps(opt, params, 3)
+    del opt.state[params[0]]
+    fresh[0].data.copy_(params[0])
+
+    take_steps(opt, params, 2, first=3)
+
+    take_steps(create_optimizer("momentum", fresh[:1], lr=0.01, executor=executor), fresh, 2, first=3)
+    assert torch.equal(params[0], fresh[0])
+    assert opt.state_dict()["state"][0]["momentum_buffer"].shape == params[0].shape
+
+
 # -- copies -----------------------------------------------------------------------------------------------------------
 
 
