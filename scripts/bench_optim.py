@@ -4,8 +4,8 @@
 
 161 tensors, 23.5 million numbers (10 classes). On a CPU the peer is torch's fused step where it has one (SGD, Adam,
 AdamW) and its plain loop otherwise; for optimizers that torch has not, its AdamW loop stands beside as a yardstick. On
-a GPU the peers are fused and foreach. In each round both take `steps` steps in turn, one of ours, one of theirs, whose turn
-is first changes; a round's ratio is that of the medians. Muon is compared on the same weights as matrices, for torch's takes
+a GPU the peers are fused and foreach. In each round both take `steps` steps in turn, first one of ours, then first one
+of theirs; a round's ratio is that of the medians. Muon is compared on the same weights as matrices, for torch's takes
 nothing else, and without the vectors.
 
 Prints medians and ratios and adds JSON rows to scripts/results/optim.jsonl.
@@ -17,6 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -25,7 +26,6 @@ from torch import nn
 
 from imagekit.environment import collect
 from imagekit.models.xresnet import xresnet50
-from imagekit.optim.optimizer import Optimizer
 from imagekit.optim.presets import OPTIMIZERS
 
 RESULTS = Path(__file__).with_name("results") / "optim.jsonl"
@@ -78,16 +78,8 @@ def cases(names: list[str], device: str) -> Iterator[tuple[str, str, Make, Make]
             how = {} if kind is TORCH.Muon else how
             executor = way if way in ("loop", "foreach") and has_fused else "auto"
 
-            def ours(params: list[nn.Parameter], name: str = name, executor: str = executor) -> Optimizer:
-                return OPTIMIZERS[name](params, lr=LR, executor=executor)
-
-            def theirs(
-                params: list[nn.Parameter], kind: type = kind, options: dict[str, object] = {**hypers, **how}
-            ) -> torch.optim.Optimizer:
-                made: torch.optim.Optimizer = kind(params, lr=LR, **options)
-                return made
-
-            yield name, f"torch {kind.__name__} {way}", ours, theirs
+            ours = partial(OPTIMIZERS[name], lr=LR, executor=executor)
+            yield name, f"torch {kind.__name__} {way}", ours, partial(kind, lr=LR, **hypers, **how)
 
 
 def parameters(device: str, *, as_matrices: bool) -> list[nn.Parameter]:

@@ -126,7 +126,7 @@ class Plan:
     def _is_uniform(self) -> bool:
         """Whether all are at the same counts and have the same kinds of state; then the blocks of before still do."""
         states = self.all.states
-        columns = [[tuple(state) for state in states]]
+        columns: list[list[Any]] = [[tuple(state) for state in states]]
         columns += [[state.get(name) for state in states] for name in self.rule.counts]
         return all(column.count(column[0]) == len(column) for column in columns)
 
