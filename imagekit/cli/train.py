@@ -33,7 +33,11 @@ from imagekit.cli.screen import Screen
 @output_option("Run directory to write.")
 @root_option
 @click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of settings, as RUN/config.toml.")
-@click.option("--model", metavar="NAME", help="Model.  [default: lesson-cnn]")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Model: mini, xresnet18, ..., or one of your own as package.module:function.  [default: lesson-cnn]",
+)
 @click.option("--epochs", type=int, metavar="N", help="Passes over the train rows.  [default: 5]")
 @click.option(
     "--size", type=int, metavar="N", help="Side of the square that the model sees, in pixels.  [default: 128]"
@@ -42,7 +46,7 @@ from imagekit.cli.screen import Screen
     "--batch-size", type=int, metavar="N", help="Images a step; validation takes twice as many.  [default: 64]"
 )
 @click.option("--lr", type=float, metavar="X", help="Peak of the one-cycle learning rate.  [default: 0.2]")
-@click.option("--opt", metavar="NAME", help="Optimizer.  [default: sgd]")
+@click.option("--opt", metavar="NAME", help="Optimizer: adamw, lamb, muon, ...  [default: sgd]")
 @click.option("--device", metavar="D", help="auto, cpu, cuda, mps.  [default: auto]")
 @workers_option
 @seed_option

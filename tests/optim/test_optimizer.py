@@ -84,6 +84,18 @@ def test_l2_is_seen_by_the_average_of_gradients():
     assert param.item() == pytest.approx(1 - 0.1 * 0.5)
 
 
+def test_l2_adds_the_gradient_of_half_the_decay_times_the_squared_weights():
+    # the lesson's text leaves out the half, or takes the weights themselves
+    by_hand, by_loss = _one(value=3.0, grad=2.0), _one(value=3.0)
+    by_loss.grad = None
+    (2.0 * by_loss + 0.3 / 2 * by_loss**2).sum().backward()
+
+    Optimizer([by_hand], [sgd_step, l2_reg], lr=0.1, weight_decay=0.3).step()
+    Optimizer([by_loss], [sgd_step], lr=0.1).step()
+
+    assert by_hand.item() == pytest.approx(by_loss.item(), rel=1e-12)
+
+
 def test_l2_leaves_the_gradient_itself_alone():
     param = _one(grad=3.0)
 
