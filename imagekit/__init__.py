@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from imagekit.manifest.processors import CategoryProcessor
     from imagekit.manifest.read import read_manifest
     from imagekit.manifest.verify import verify_manifest
+    from imagekit.models.hooks import Hooks
+    from imagekit.models.lsuv import lsuv_init
+    from imagekit.models.registry import create_model
+    from imagekit.models.summary import model_summary
+    from imagekit.optim.optimizer import Optimizer
+    from imagekit.optim.presets import create_optimizer
     from imagekit.rules.labelers import parent_labeler
     from imagekit.rules.splitters import grandparent_splitter, split_by_func
     from imagekit.subset.build import make_subset
@@ -52,6 +58,7 @@ __all__ = [
     "CategoryProcessor",
     "CenterCrop",
     "DataBunch",
+    "Hooks",
     "ImageList",
     "ImagekitError",
     "ItemList",
@@ -59,6 +66,7 @@ __all__ = [
     "Learner",
     "ManifestDataset",
     "ManifestOptions",
+    "Optimizer",
     "RandomFlip",
     "RandomResizedCrop",
     "ResizeFixed",
@@ -68,6 +76,8 @@ __all__ = [
     "__version__",
     "build_manifest",
     "compose",
+    "create_model",
+    "create_optimizer",
     "diff_manifests",
     "discover",
     "evaluate",
@@ -76,8 +86,10 @@ __all__ = [
     "grandparent_splitter",
     "inspect_manifest",
     "label_by_func",
+    "lsuv_init",
     "make_rgb",
     "make_subset",
+    "model_summary",
     "parent_labeler",
     "read_manifest",
     "show_batch",
@@ -96,6 +108,7 @@ _HOME = {
     "CategoryProcessor": "imagekit.manifest.processors",
     "CenterCrop": "imagekit.transforms.crops",
     "DataBunch": "imagekit.data.bunch",
+    "Hooks": "imagekit.models.hooks",
     "ImageList": "imagekit.data.items",
     "ImagekitError": "imagekit.errors",
     "ItemList": "imagekit.data.items",
@@ -103,6 +116,7 @@ _HOME = {
     "Learner": "imagekit.learner.learner",
     "ManifestDataset": "imagekit.data.dataset",
     "ManifestOptions": "imagekit.manifest.options",
+    "Optimizer": "imagekit.optim.optimizer",
     "RandomFlip": "imagekit.transforms.flips",
     "RandomResizedCrop": "imagekit.transforms.crops",
     "ResizeFixed": "imagekit.transforms.resize",
@@ -111,6 +125,8 @@ _HOME = {
     "TrainConfig": "imagekit.training.config",
     "build_manifest": "imagekit.manifest.build",
     "compose": "imagekit.transforms.compose",
+    "create_model": "imagekit.models.registry",
+    "create_optimizer": "imagekit.optim.presets",
     "diff_manifests": "imagekit.manifest.diff",
     "discover": "imagekit.files.discover",
     "evaluate": "imagekit.training.evaluate",
@@ -119,8 +135,10 @@ _HOME = {
     "grandparent_splitter": "imagekit.rules.splitters",
     "inspect_manifest": "imagekit.manifest.inspect",
     "label_by_func": "imagekit.data.block",
+    "lsuv_init": "imagekit.models.lsuv",
     "make_rgb": "imagekit.transforms.tensors",
     "make_subset": "imagekit.subset.build",
+    "model_summary": "imagekit.models.summary",
     "parent_labeler": "imagekit.rules.labelers",
     "read_manifest": "imagekit.manifest.read",
     "show_batch": "imagekit.look.pictures",
