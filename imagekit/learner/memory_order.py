@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from imagekit.optim.executors import lay_out_as
+
 
 def match_memory_order(opt: torch.optim.Optimizer) -> None:
     """Lay every state tensor out as its parameter is; values stay.
@@ -15,4 +17,4 @@ def match_memory_order(opt: torch.optim.Optimizer) -> None:
     for param, state in opt.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == param.shape and value.stride() != param.stride():
-                state[name] = torch.empty_like(param, dtype=value.dtype, device=value.device).copy_(value)
+                state[name] = lay_out_as(param, value)

@@ -185,4 +185,4 @@ def _in_order(tensors: list[Tensor], params: list[Tensor], strides: list[tuple[i
 
 def lay_out_as(param: Tensor, tensor: Tensor) -> Tensor:
     """The values of a tensor of the parameter's shape, in the parameter's memory order."""
-    return torch.empty_like(param, dtype=tensor.dtype).copy_(tensor)
+    return torch.empty_like(param, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
