@@ -7,8 +7,9 @@ launching kernels is what costs, and lists are what helps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import torch
@@ -26,13 +27,15 @@ CACHED_NUMBERS = 2**15  # biases and norms go in lists of so many numbers: Pytho
 Call = tuple[Callable[..., None], dict[str, Any]]
 
 
-def choose_executor(told: str, param: Tensor, *, has_kernel: bool) -> str:
+def choose_executor(told: str, param: Tensor, others: Iterable[Any], *, has_kernel: bool) -> str:
     """How parameters like this one are to be stepped, where the user leaves it to us.
 
-    A parameter with gaps in memory, as a slice of a larger one, is no flat array and takes no fused step.
-    Raises ConfigError where "fused" was asked for and cannot be.
+    A parameter with gaps in memory, as a slice of a larger one, is no flat array and takes no fused step; nor does one
+    whose others, gradient and state, are of another number type. Raises ConfigError where "fused" was asked for and
+    cannot be.
     """
-    can_fuse = has_kernel and param.device.type in _FUSED_DEVICES and is_dense(param)
+    one_type = all(other.dtype == param.dtype for other in others if isinstance(other, Tensor))
+    can_fuse = has_kernel and param.device.type in _FUSED_DEVICES and one_type and is_dense(param)
     if told == "fused" and not can_fuse:
         raise ConfigError(
             f"there is no fused step for a parameter of shape {list(param.shape)} on {param.device}",
@@ -112,7 +115,7 @@ class Plan:
                     x.state[name] = [state[name] for state in states]
                 else:
                     x.counts[name] = value
-            known = dict(x.state)
+            known = {name: list(tensors) for name, tensors in x.state.items()}
             if fused is not None and self.executor == "fused":
                 _lay_out(x)
                 fused(x, group)
@@ -121,7 +124,24 @@ class Plan:
                     x.grads = list(torch._foreach_neg(x.grads))
                 for part, hypers in calls:
                     part(x, **hypers)
-            _keep(x, states, known)
+            self._keep(x, states, known)
+
+    def _keep(self, x: Lists, states: Sequence[dict[str, Any]], known: dict[str, list[Tensor]]) -> None:
+        """Put tensors that are new, and the counts, where they are remembered."""
+        for name, tensors in x.state.items():
+            if name not in known or not all(map(is_, tensors, known[name])):
+                for state, tensor in zip(states, tensors, strict=True):
+                    state[name] = tensor
+        if x.counts:
+            if len(x.counts) > len(self.rule.counts):
+                stray = next(name for name in x.counts if name not in self.rule.counts)
+                raise ConfigError(
+                    f'a stat counts "{stray}" and does not say so',
+                    where="Optimizer: stats",
+                    fix=f'give it counts = ("{stray}",), beside keeps',
+                )
+            for state in states:
+                state.update(x.counts)
 
     def _is_uniform(self) -> bool:
         """Whether all are at the same counts and have the same kinds of state; then the blocks of before still do."""
@@ -151,17 +171,6 @@ class Plan:
             part.append(i)
             size += numel
         yield part
-
-
-def _keep(x: Lists, states: Sequence[dict[str, Any]], known: dict[str, list[Tensor]]) -> None:
-    """Put lists that are new, and the counts, where they are remembered."""
-    for name, tensors in x.state.items():
-        if tensors is not known.get(name):
-            for state, tensor in zip(states, tensors, strict=True):
-                state[name] = tensor
-    if x.counts:
-        for state in states:
-            state.update(x.counts)
 
 
 def _lay_out(x: Lists) -> None:

@@ -42,8 +42,8 @@ class Lists:
 def multiply_(tensors: list[Tensor] | tuple[Tensor, ...], factor: float) -> None:
     """tensors *= factor, in place.
 
-    A CPU's list multiplication rounds the factor to the tensors' type first: in bfloat16 a decay of 0.999 would be
-    none at all (torch 2.13). Its other list operations do not, nor do a GPU's.
+    A CPU's list multiplication rounds the factor to the tensors' type first: in bfloat16 a momentum of 0.9 would be
+    0.8984 (torch 2.13). Its other list operations do not, nor do a GPU's.
     """
     if tensors[0].dtype in _WHOLE_TYPES or tensors[0].device.type != "cpu":
         torch._foreach_mul_(tensors, factor)

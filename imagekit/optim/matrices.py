@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from imagekit.errors import ConfigError
-
 # a quintic that is steep at zero: after five steps singular values lie in about 0.7 to 1.2, which is near enough.
 # Source: Jordan 2024, Muon
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -49,14 +47,8 @@ def newton_schulz(x: Tensor, *, n_steps: int, dtype: torch.dtype = torch.bfloat1
 
 
 def match_shape_scale(shape: torch.Size, kind: str) -> float:
-    """What an orthogonal step of this shape is multiplied by. Raises ConfigError for an unknown kind."""
+    """What an orthogonal step of this shape is multiplied by; kind: one of ADJUSTMENTS."""
     rows, columns = shape
     if kind == "original":
-        return float(max(1, rows / columns) ** 0.5)
-    if kind == "match_rms_adamw":
-        return float(0.2 * max(rows, columns) ** 0.5)
-    raise ConfigError(
-        f'adjust_lr_fn is "{kind}", which is not known',
-        where="opt.adjust_lr_fn",
-        fix=f"set it to one of {', '.join(ADJUSTMENTS)}",
-    )
+        return float(max(1, rows / max(columns, 1)) ** 0.5)
+    return float(0.2 * max(rows, columns) ** 0.5)

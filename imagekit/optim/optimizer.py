@@ -24,9 +24,9 @@ from imagekit.optim.executors import (
     choose_executor,
     lay_out_as,
 )
-from imagekit.optim.hypers import Params, as_groups, check_hypers, check_param
+from imagekit.optim.hypers import NAMES, Params, as_groups, check_hypers, check_param
 from imagekit.optim.parts import REQUIRED, Rule, Stat, refuse_unknown
-from imagekit.optim.twins import Fused, Twin, counts_as_tensors, find_twin, from_torch, to_torch
+from imagekit.optim.twins import THEIRS, Fused, Twin, counts_as_tensors, find_twin, from_torch, to_torch
 
 _ALWAYS = {"maximize": False}
 _ON_LOAD = ("params", "param_names", "initial_lr")
@@ -91,8 +91,18 @@ class Optimizer(torch.optim.Optimizer):
         has_grad = [grad is not None for grad in grads]
         known = self._plans.get(number)
         if known is None or known.has_grad != has_grad or not known.fits(params, self.state):
-            known = self._plans[number] = _Plans(has_grad, list(params), self._make_plans(params, grads))
+            self._follow(known)
+            plans = self._make_plans(params, grads)
+            known = self._plans[number] = _Plans(has_grad, list(params), _layouts(params), plans)
         return known.plans
+
+    def _follow(self, known: _Plans | None) -> None:
+        """State goes where its parameter went since the last step: to its device, and to its type if it had that."""
+        for param, (_, dtype, _) in zip(known.params, known.layouts, strict=True) if known else ():
+            state = self.state.get(param, {})
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    state[name] = value.to(param.device, param.dtype if value.dtype == dtype else value.dtype)
 
     def _make_plans(self, params: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list[Plan]:
         plans: dict[Any, Plan] = {}
@@ -106,21 +116,42 @@ class Optimizer(torch.optim.Optimizer):
                     fix="make the layer with sparse=False",
                 )
             rule = self._rule_of(param)
-            executor = choose_executor(self.executor, param, has_kernel=self._kernel_of(rule) is not None)
+            others = (grad, *self.state[param].values())
+            executor = choose_executor(self.executor, param, others, has_kernel=self._kernel_of(rule) is not None)
             key = (rule, executor, param.device, param.dtype, rule.by_rank and param.dim() < 2)
             plans.setdefault(key, Plan(rule, executor)).add(i, param, self.state[param])
         return list(plans.values())
 
     def _rule_of(self, param: Tensor) -> Rule:
-        return next(rule for rule in self.rules if rule.takes(param))
+        """The first rule that takes it. Raises ConfigError where none does."""
+        for rule in self.rules:
+            if rule.takes(param):
+                return rule
+        names = ", ".join(each.__name__ for each in self.rules[0].steppers if each.takes is not None)
+        raise ConfigError(
+            f"{names} cannot act on a parameter of shape {list(param.shape)}",
+            where="Optimizer: params",
+            fix="give rest=(steppers, stats) for such parameters, or leave them out",
+        )
 
     def _kernel_of(self, rule: Rule) -> Fused | None:
         twin = find_twin(rule)
         return twin.fused if twin is not None else None
 
     def _total_norm(self) -> Tensor:
-        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        return torch.nn.utils.get_total_norm(grads)
+        """Of all gradients, in float32 at least: a float16 has no number for a sum beyond 65,504."""
+        by_kind: dict[Any, list[Tensor]] = {}
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    by_kind.setdefault((param.grad.device, param.grad.dtype), []).append(param.grad)
+        norms: list[Tensor] = []
+        for (_, dtype), grads in by_kind.items():
+            norms += torch._foreach_norm(grads, 2, torch.promote_types(dtype, torch.float32))
+        if not norms:
+            return torch.zeros(())
+        total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))
+        return total
 
     # -- parameter groups ---------------------------------------------------------------------------------------------
 
@@ -133,17 +164,14 @@ class Optimizer(torch.optim.Optimizer):
         for key, value in values.items():
             if value is REQUIRED:
                 raise ConfigError(f"{self.name} needs {key}", where=f"opt.{key}", fix=f"set {key}")
-        check_hypers(values)
-        super().add_param_group({**values, **param_group})
-        for param in self.param_groups[-1]["params"]:
-            check_param(param)
-            if not any(rule.takes(param) for rule in self.rules):
-                names = ", ".join(each.__name__ for each in self.rules[0].steppers if each.takes is not None)
-                raise ConfigError(
-                    f"{names} cannot act on a parameter of shape {list(param.shape)}",
-                    where="Optimizer: params",
-                    fix="give rest=(steppers, stats) for such parameters, or leave them out",
-                )
+        check_hypers(values, optional=self._optional)
+        [group] = as_groups([param_group])
+        for each in group["params"]:
+            param = each[1] if isinstance(each, tuple) else each
+            if isinstance(param, Tensor):  # else torch says what it is
+                check_param(param)
+                self._rule_of(param)
+        super().add_param_group({**values, **group})
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -159,11 +187,13 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up the state of an optimizer of the same parts, ours or torch.optim's.
 
-        Raises CheckpointError for other groups, hypers or states than this optimizer has.
+        Raises CheckpointError for other groups, hypers or states than this optimizer has, ConfigError for hypers that
+        cannot be; then nothing is changed.
         """
-        super().load_state_dict(self._as_ours(state_dict))
+        ours = self._as_ours(state_dict)
+        self._check_states(ours)
+        super().load_state_dict(ours)
         for param, state in self.state.items():
-            self._check_state(param, state)
             for name, value in state.items():
                 if isinstance(value, Tensor):  # a copy: torch would share it with whom it was saved from
                     state[name] = lay_out_as(param, value) if value.shape == param.shape else value.clone()
@@ -173,33 +203,52 @@ class Optimizer(torch.optim.Optimizer):
         return find_twin(self.rules[0]) if len(self.rules) == 1 else None
 
     def _as_ours(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        if "param_groups" not in state_dict or "state" not in state_dict:
+            raise _misfit("has no param_groups and state")
         groups = [dict(group) for group in state_dict["param_groups"]]
         if self._twin is not None:
             groups = [from_torch(group, self._twin) for group in groups]
-        known = [*self.defaults, *_ON_LOAD]
         for name in chain.from_iterable(groups):
-            if name not in known:
+            # what is no hyper anywhere is a scheduler's, max_lr say, or the user's own, and stays in the group
+            if name not in self.defaults and name in NAMES | THEIRS:
                 raise _misfit(f'has a hyper "{name}" that {self.name} has not; it has {", ".join(self.defaults)}')
-        groups = [{**self.defaults, **group} for group in groups]
+        groups = [{**self.defaults, **_numbers(group)} for group in groups]
+        for group in groups:
+            check_hypers({name: group[name] for name in self.defaults}, optional=self._optional)
         state = {key: _plain_counts(value) for key, value in state_dict["state"].items()}
         return {**state_dict, "state": state, "param_groups": groups}
 
     @property
-    def _keeps(self) -> frozenset[str]:
-        return frozenset(name for rule in self.rules for name in rule.keeps)
+    def _optional(self) -> frozenset[str]:
+        """The hypers that may be None."""
+        return frozenset(name for rule in self.rules for name in rule.optional)
 
-    def _check_state(self, param: Any, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            if name not in self._keeps:
-                raise _misfit(f'remembers "{name}", {self.name} {", ".join(sorted(self._keeps)) or "nothing"}')
-            if isinstance(value, Tensor) and not self._rule_of(param).by_rank and value.shape != param.shape:
-                raise _misfit(f"remembers {name} of shape {list(value.shape)} for {list(param.shape)}")
+    def _check_states(self, ours: Mapping[str, Any]) -> None:
+        """Against the parameters that they would be loaded for; torch itself compares the groups."""
+        saved = list(chain.from_iterable(group["params"] for group in ours["param_groups"]))
+        params = list(chain.from_iterable(group["params"] for group in self.param_groups))
+        for number, param in zip(saved, params, strict=False):
+            state = ours["state"].get(number) or {}
+            rule = self._rule_of(param)
+            shapes = rule.shapes(param)
+            for name, value in state.items():
+                if name not in rule.keeps:
+                    raise _misfit(f'remembers "{name}", {self.name} {", ".join(sorted(rule.keeps)) or "nothing"}')
+                if isinstance(value, Tensor) != (name not in rule.counts):
+                    raise _misfit(f"remembers {name} as a {type(value).__name__}")
+                if isinstance(value, Tensor) and tuple(value.shape) != shapes.get(name):
+                    wanted = list(shapes.get(name, ()))
+                    raise _misfit(f"remembers {name} of shape {list(value.shape)}, {wanted} would fit")
+            missing = sorted(rule.must_keep - set(state)) if state else []
+            if missing:
+                raise _misfit(f"does not remember {', '.join(missing)} of a parameter of shape {list(param.shape)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "rules": self.rules, "executor": self.executor, "name": self.name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.defaults.pop("differentiable", None)  # torch puts it there, and no part of ours has such a hyper
         self._plans = {}
 
 
@@ -209,13 +258,21 @@ class _Plans:
 
     has_grad: list[bool]
     params: list[Tensor]
+    layouts: list[Any]
     plans: list[Plan]
 
     def fits(self, params: Sequence[Tensor], state: Mapping[Tensor, Any]) -> bool:
-        """Whether these are the same parameters, with their state in the same dicts."""
+        """Whether these are the same parameters, lie as they did, and have their state in the same dicts."""
         if len(params) != len(self.params) or not all(map(is_, params, self.params)):
             return False
+        if _layouts(params) != self.layouts:
+            return False
         return all(all(map(is_, map(state.get, plan.all.params), plan.all.states)) for plan in self.plans)
+
+
+def _layouts(params: Sequence[Tensor]) -> list[Any]:
+    """Where and how the numbers lie: `.data` may be put elsewhere between two steps."""
+    return [(param.device, param.dtype, param.stride()) for param in params]
 
 
 def _join(tables: Sequence[Mapping[str, Any]], *, settled: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,6 +298,11 @@ def _plain_counts(state: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in state.items()
         if value is not None
     }
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Hypers that torch held in tensors as numbers."""
+    return {name: value.item() if isinstance(value, Tensor) else value for name, value in group.items()}
 
 
 def _misfit(what: str) -> CheckpointError:

@@ -24,7 +24,8 @@ from imagekit.errors import ConfigError, did_you_mean
 from imagekit.optim.lists import Lists
 
 REQUIRED = inspect.Parameter.empty  # the default of a hyper that has none
-RESERVED = ("params", "param_names", "maximize", "initial_lr")  # keys of a parameter group that are no hypers
+# keys of a parameter group, and words of Optimizer, that are no hypers
+RESERVED = ("params", "param_names", "maximize", "initial_lr", "rest", "executor", "name")
 Hypers = Mapping[str, Any]
 
 
@@ -32,8 +33,9 @@ Hypers = Mapping[str, Any]
 class Stat(Protocol):
     """Something remembered of each parameter. Frozen dataclasses, so that equal compositions are known as equal.
 
-    One that keeps numbers in `counts` names them there too; one that treats vectors and matrices differently says
-    `by_rank = True` and gets lists of one kind only.
+    One that keeps numbers in `counts` names them there too, and in `needs` what stats before it must keep; one that
+    keeps nothing at times says `optional = True`; one that treats vectors and matrices differently says `by_rank =
+    True`, gets lists of one kind only, and tells the shapes of what it keeps by `shapes(param)`.
     """
 
     @property
@@ -52,17 +54,19 @@ class Stepper:
     """A function of Lists and hypers that acts on the parameters, or before the stats on the gradients.
 
     order: steppers run by it, those below 0 before the stats see the gradients. takes: which parameters it can act
-    on; the others need a rule of their own. needs_total_norm: whether `total_norm` is to be there.
+    on; the others need a rule of their own. needs: what stats must keep for it. needs_total_norm: whether
+    `total_norm` is to be there.
     """
 
     func: Callable[..., None]
     order: float = 10
     takes: Callable[[Tensor], bool] | None = None
+    needs: tuple[str, ...] = ()
     needs_total_norm: bool = False
 
     @property
     def __name__(self) -> str:
-        return self.func.__name__
+        return getattr(self.func, "__name__", repr(self.func))
 
     def __call__(self, x: Lists, **hypers: Any) -> None:
         self.func(x, **hypers)
@@ -70,9 +74,9 @@ class Stepper:
     def __reduce__(self) -> str | tuple[Any, ...]:
         # a decorated function is found again under its own name
         home = inspect.getmodule(self.func)
-        if home is not None and getattr(home, self.func.__name__, None) is self:
-            return _find_stepper, (home.__name__, self.func.__name__)
-        return Stepper, (self.func, self.order, self.takes, self.needs_total_norm)
+        if home is not None and getattr(home, self.__name__, None) is self:
+            return _find_stepper, (home.__name__, self.__name__)
+        return Stepper, (self.func, self.order, self.takes, self.needs, self.needs_total_norm)
 
 
 def _find_stepper(module: str, name: str) -> Stepper:
@@ -83,12 +87,16 @@ def _find_stepper(module: str, name: str) -> Stepper:
 
 
 def stepper(
-    *, order: float = 10, takes: Callable[[Tensor], bool] | None = None, needs_total_norm: bool = False
+    *,
+    order: float = 10,
+    takes: Callable[[Tensor], bool] | None = None,
+    needs: tuple[str, ...] = (),
+    needs_total_norm: bool = False,
 ) -> Callable[[Callable[..., None]], Stepper]:
     """Make a stepper of a function; see Stepper."""
 
     def make(func: Callable[..., None]) -> Stepper:
-        made = Stepper(func, order, takes, needs_total_norm)
+        made = Stepper(func, order, takes, needs, needs_total_norm)
         object.__setattr__(made, "__doc__", func.__doc__)
         return made
 
@@ -102,6 +110,7 @@ class Part:
     name: str
     run: Callable[..., None]
     hypers: tuple[tuple[str, Any], ...]
+    optional: tuple[str, ...] = ()
 
     def pick(self, group: Hypers) -> dict[str, Any]:
         """Its own hypers out of a parameter group."""
@@ -112,8 +121,9 @@ class Rule:
     """Steppers and stats in the order in which they run: gradient steppers, stats, the other steppers.
 
     steppers: functions made by `@stepper`, or plain functions of the same form; sorted by their order, equal ones stay
-    as given. stats: run as given. Raises ConfigError for what is neither, for two stats that keep the same name, and
-    for a default that two parts do not agree on unless `settled` has it.
+    as given. stats: run as given. Raises ConfigError for what is neither, for two stats that keep the same name, for a
+    part that needs what no stat before it keeps, and for a default that two parts do not agree on unless `settled`
+    has it.
     """
 
     def __init__(self, steppers: Sequence[Any], stats: Sequence[Stat] = (), *, settled: Iterable[str] = ()) -> None:
@@ -130,7 +140,37 @@ class Rule:
         self.keeps = tuple(name for stat in self.stats for name in stat.keeps)
         self.counts = tuple(name for stat in self.stats for name in getattr(stat, "counts", ()))
         self.by_rank = any(getattr(stat, "by_rank", False) for stat in self.stats)
+        self.optional = frozenset(name for part in self.parts for name in part.optional)
         self.needs_total_norm = any(each.needs_total_norm for each in self.steppers)
+        self._check_needs()
+
+    def _check_needs(self) -> None:
+        kept: set[str] = set()
+        needs: list[tuple[str, tuple[str, ...], tuple[str, ...]]]
+        needs = [(type(stat).__name__, getattr(stat, "needs", ()), stat.keeps) for stat in self.stats]
+        needs += [(each.__name__, each.needs, ()) for each in self.steppers]
+        for who, needed, keeps in needs:
+            for name in needed:
+                if name not in kept:
+                    raise ConfigError(
+                        f'{who} needs "{name}", which no stat before it keeps',
+                        where="Optimizer: stats",
+                        fix="add the stat that keeps it: imagekit.optim.presets shows which go together",
+                    )
+            kept |= set(keeps)
+
+    def shapes(self, param: Tensor) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor that may be remembered of a parameter."""
+        found: dict[str, tuple[int, ...]] = {}
+        for stat in self.stats:
+            own = getattr(stat, "shapes", None)
+            found |= own(param) if own is not None else {name: tuple(param.shape) for name in stat.keeps}
+        return {name: shape for name, shape in found.items() if name not in self.counts}
+
+    @property
+    def must_keep(self) -> frozenset[str]:
+        """What every parameter that has taken a step has a memory of."""
+        return frozenset(name for stat in self.stats if not getattr(stat, "optional", False) for name in stat.keeps)
 
     @property
     def key(self) -> tuple[tuple[Stepper, ...], frozenset[Stat]]:
@@ -162,11 +202,11 @@ def _plain(func: object) -> Stepper:
 def _check_stats(stats: Sequence[Stat]) -> None:
     seen: dict[str, str] = {}
     for stat in stats:
-        if isinstance(stat, type) or not isinstance(stat, Stat):
+        if not _is_stat(stat):
             raise ConfigError(
                 f"{stat!r} is not a stat",
                 where="Optimizer: stats",
-                fix="hand in objects with `keeps` and `update`, AverageGrad() say",
+                fix="hand in objects with `keeps` and `update`, AverageGrad() say; make a dataclass frozen=True",
             )
         for name in stat.keeps:
             if name in seen:
@@ -178,8 +218,13 @@ def _check_stats(stats: Sequence[Stat]) -> None:
             seen[name] = type(stat).__name__
 
 
+def _is_stat(value: object) -> bool:
+    """An object, not its class, with what a stat has; hashable, for compositions are compared by their stats."""
+    return isinstance(value, Stat) and not isinstance(value, type) and type(value).__hash__ is not None
+
+
 def _part_of(name: str, run: Callable[..., None]) -> Part:
-    hypers = []
+    hypers, optional = [], []
     for key, parameter in list(inspect.signature(run).parameters.items())[1:]:
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or key in RESERVED:
             raise ConfigError(
@@ -188,7 +233,9 @@ def _part_of(name: str, run: Callable[..., None]) -> Part:
                 fix=f"name each hyper after a *, and none of them {', '.join(RESERVED)}",
             )
         hypers.append((key, parameter.default))
-    return Part(name, run, tuple(hypers))
+        if "None" in str(parameter.annotation):
+            optional.append(key)
+    return Part(name, run, tuple(hypers), tuple(optional))
 
 
 def _join_defaults(parts: Iterable[Part], *, settled: set[str]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Published optimizers by name, each the line of parts that it is made of.
 
 Hypers have one name throughout: momentum (beta 1), sqr_momentum (beta 2, RMSprop's alpha), weight_decay, eps. Decay is
-decoupled, except where a name means L2 in torch.optim: sgd, momentum, rmsprop, adam. Defaults are the lesson's where it
-has some: sqr_momentum 0.99 and eps 1e-5 for Adam and its kin, 0.999 and 1e-8 in torch.optim.
+L2 in sgd, momentum, rmsprop and adam, as these names mean in torch.optim, and decoupled in the others. Defaults are
+the lesson's where it has some: sqr_momentum 0.99 and eps 1e-5 for Adam and its kin, 0.999 and 1e-8 in torch.optim.
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ class MomentumBuffer:
     """
 
     keeps = ("momentum_buffer",)
+    optional = True
 
     def update(self, x: Lists, *, momentum: float = 0.9, dampening: float = 0.0) -> None:
         if momentum == 0:
@@ -96,11 +97,13 @@ class AverageSqrGrad:
 class ScaledGrad:
     """RMSprop's momentum: the sum of the gradients, each over the root of the average square (or of the variance).
 
-    centered: take the squared mean off. Needs AverageSqrGrad("square_avg") before it.
+    centered: take the squared mean off.
     Sources: Hinton 2012, lecture 6e; Graves 2013, arXiv:1308.0850, for `centered`.
     """
 
     keeps = ("grad_avg", "momentum_buffer")
+    needs = ("square_avg",)
+    optional = True
 
     def update(
         self, x: Lists, *, sqr_momentum: float = 0.99, momentum: float = 0.0, eps: float = 1e-8, centered: bool = False
@@ -129,10 +132,11 @@ def rms_roots(x: Lists, *, eps: float, centered: bool) -> tuple[Tensor, ...]:
 class MomentumProduct:
     """NAdam's product of all the momenta so far; the momentum of a step grows from half of it to the whole.
 
-    Source: Dozat 2016, Incorporating Nesterov momentum into Adam. Needs StepCount before it.
+    Source: Dozat 2016, Incorporating Nesterov momentum into Adam.
     """
 
     keeps = counts = ("mu_product",)
+    needs = ("step",)
 
     def update(self, x: Lists, *, momentum: float = 0.9, momentum_decay: float = 4e-3) -> None:
         x.counts["mu_product"] = x.counts.get("mu_product", 1.0) * warm_momentum(momentum, momentum_decay, x.step)
@@ -148,12 +152,19 @@ class FactoredSqrGrad:
     """Adafactor's average of the squared gradients: of a matrix only the means of its rows and of its columns.
 
     A convolution's weights count as the matrix [out, in * kernel]; vectors keep theirs whole ("variance"). The
-    average is over all steps, newer ones more: weights 1 - step^beta2_decay. Needs StepCount before it.
+    average is over all steps, newer ones more: weights 1 - step^beta2_decay.
     Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5.
     """
 
     keeps = ("row_var", "col_var", "variance")
-    by_rank = True
+    needs = ("step",)
+    optional = by_rank = True
+
+    def shapes(self, param: Tensor) -> dict[str, tuple[int, ...]]:
+        if param.dim() < 2:
+            return {"variance": tuple(param.shape)}
+        rows, columns = as_matrix(param.detach()).shape
+        return {"row_var": (rows, 1), "col_var": (1, columns)}
 
     def update(self, x: Lists, *, beta2_decay: float = -0.8) -> None:
         weight = x.step**beta2_decay
@@ -177,7 +188,7 @@ def as_matrix(tensor: Tensor) -> Tensor:
 class SlowWeights:
     """Lookahead's slow copy of the weights, begun where they were before the first step.
 
-    Source: Zhang and others 2019, arXiv:1907.08610. Needs StepCount.
+    Source: Zhang and others 2019, arXiv:1907.08610.
     """
 
     keeps = ("slow",)

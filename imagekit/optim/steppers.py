@@ -16,6 +16,8 @@ from imagekit.optim.matrices import match_shape_scale, orthogonalise
 from imagekit.optim.parts import stepper
 from imagekit.optim.stats import as_matrix, debias, rms_roots, warm_momentum
 
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam and its kin need remembered
+
 
 @stepper()
 def sgd_step(x: Lists, *, lr: float) -> None:
@@ -41,10 +43,10 @@ def weight_decay(x: Lists, *, lr: float, weight_decay: float = 0.0) -> None:
 def clip_grad_norm(x: Lists, *, max_grad_norm: float = 1.0) -> None:
     """g *= min(1, max_grad_norm / the norm of all gradients of the model)."""
     scale = (max_grad_norm / x.total_norm).clamp(max=1.0)
-    x.grads = [grad * scale.to(grad.dtype) for grad in x.grads]
+    x.grads = [grad * scale.to(grad.device, grad.dtype) for grad in x.grads]
 
 
-@stepper()
+@stepper(needs=("momentum_buffer",))
 def momentum_step(x: Lists, *, lr: float, momentum: float = 0.9, nesterov: bool = False) -> None:
     """p -= lr * m, or with nesterov p -= lr * (g + momentum * m); plain SGD where momentum is 0."""
     if momentum == 0:
@@ -56,7 +58,7 @@ def momentum_step(x: Lists, *, lr: float, momentum: float = 0.9, nesterov: bool 
     torch._foreach_add_(x.params, steps, alpha=-lr)
 
 
-@stepper()
+@stepper(needs=("square_avg", "momentum_buffer"))
 def rms_step(x: Lists, *, lr: float, momentum: float = 0.0, eps: float = 1e-8, centered: bool = False) -> None:
     """p -= lr * g / (sqrt(v) + eps), or p -= lr * the sum of such where there is momentum."""
     if momentum > 0:
@@ -65,7 +67,7 @@ def rms_step(x: Lists, *, lr: float, momentum: float = 0.0, eps: float = 1e-8, c
         torch._foreach_addcdiv_(x.params, x.grads, rms_roots(x, eps=eps, centered=centered), value=-lr)
 
 
-@stepper()
+@stepper(needs=_MOMENTS)
 def adam_step(x: Lists, *, lr: float, momentum: float = 0.9, sqr_momentum: float = 0.99, eps: float = 1e-5) -> None:
     """p -= lr * m' / (sqrt(v') + eps), m' and v' debiased. Source: Kingma and Ba 2014, arXiv:1412.6980.
 
@@ -84,7 +86,7 @@ def _roots(x: Lists, sqr_momentum: float, eps: float, *, times: float = 1.0) -> 
     return roots
 
 
-@stepper()
+@stepper(needs=(*_MOMENTS, "mu_product"))
 def nadam_step(
     x: Lists,
     *,
@@ -104,7 +106,7 @@ def nadam_step(
     torch._foreach_addcdiv_(x.params, x.state["exp_avg"], roots, value=-lr * coming / (1.0 - product * coming))
 
 
-@stepper()
+@stepper(needs=_MOMENTS)
 def radam_step(x: Lists, *, lr: float, momentum: float = 0.9, sqr_momentum: float = 0.99, eps: float = 1e-5) -> None:
     """Adam whose step is rectified by how much the average square can be trusted, SGD with momentum until it can.
 
@@ -122,7 +124,7 @@ def radam_step(x: Lists, *, lr: float, momentum: float = 0.9, sqr_momentum: floa
     torch._foreach_addcdiv_(x.params, x.state["exp_avg"], roots, value=-lr / bias * math.sqrt(sqr_bias * trust))
 
 
-@stepper(order=20)
+@stepper(order=20, needs=("step", "slow"))
 def lookahead(x: Lists, *, lookahead_steps: int = 6, lookahead_alpha: float = 0.5) -> None:
     """Every so many steps the slow weights go a share of the way to the fast ones, which go on from there.
 
@@ -133,7 +135,7 @@ def lookahead(x: Lists, *, lookahead_steps: int = 6, lookahead_alpha: float = 0.
         torch._foreach_copy_(x.params, x.state["slow"])
 
 
-@stepper()
+@stepper(needs=_MOMENTS)
 def lamb_step(
     x: Lists,
     *,
@@ -148,7 +150,8 @@ def lamb_step(
     """Adam's step and decay, scaled to the size of its parameter: u = m' / (sqrt(v') + eps) + wd * p.
 
     p -= lr * min(|p| / |u|, max_trust) * u, norms of each parameter as a whole; the ratio is 1 where either is zero.
-    always_adapt: adapt parameters without decay too. Source: You and others 2019, arXiv:1904.00962.
+    The bound is the lesson's; the paper leaves it open. always_adapt: adapt parameters without decay too.
+    Source: You and others 2019, arXiv:1904.00962.
     """
     bias = debias(momentum, 1 - momentum, x.step)
     updates = torch._foreach_div(x.state["exp_avg"], _roots(x, sqr_momentum, eps, times=bias))
@@ -159,18 +162,18 @@ def lamb_step(
         return
     sizes, steps = torch.stack(torch._foreach_norm(x.params)), torch.stack(torch._foreach_norm(updates))
     # zero weights must be able to leave zero, and 0 / 0 must not reach them
-    ratios = torch.where((sizes > 0) & (steps > 0), sizes / steps, 1.0)
-    ratios = ratios if max_trust is None else ratios.clamp(max=max_trust)
+    ratios = sizes / steps if max_trust is None else (sizes / steps).clamp(max=max_trust)
+    ratios = torch.where((sizes > 0) & (steps > 0), ratios, 1.0)
     torch._foreach_addcmul_(x.params, updates, list(ratios.unbind()), value=-lr)
 
 
-@stepper()
+@stepper(needs=("momentum_buffer",))
 def lars_step(x: Lists) -> None:
     """p -= v: the learning rate is in LARS's momentum already."""
     torch._foreach_sub_(x.params, x.state["momentum_buffer"])
 
 
-@stepper()
+@stepper(needs=("step", "row_var", "col_var", "variance"))
 def adafactor_step(
     x: Lists,
     *,
@@ -202,7 +205,7 @@ def adafactor_step(
         param.sub_(update.mul_(scale / clip * most))
 
 
-@stepper()
+@stepper(needs=_MOMENTS)
 def adabound_step(
     x: Lists,
     *,
@@ -232,11 +235,11 @@ def adabound_step(
 
 
 def is_matrix(param: Tensor) -> bool:
-    """Weights of linear layers and convolutions, not biases and norms."""
+    """Weights of two or more axes; not biases and norms, but a classifier's last matrix too."""
     return param.dim() >= 2
 
 
-@stepper(takes=is_matrix)
+@stepper(takes=is_matrix, needs=("momentum_buffer",))
 def muon_step(
     x: Lists,
     *,

@@ -24,6 +24,7 @@ SAME_OPERATIONS = [
     ("adam", {**ADAM, "weight_decay": 0.1}, torch.optim.Adam, {**BETAS, "weight_decay": 0.1}),
     ("adamw", {**ADAM, "weight_decay": 0.1}, torch.optim.AdamW, {**BETAS, "weight_decay": 0.1}),
     ("adamw", {**ADAM, "weight_decay": 0.0}, torch.optim.AdamW, {**BETAS, "weight_decay": 0.0}),
+    ("adam", {**ADAM, "eps": 1e-2}, torch.optim.Adam, {**BETAS, "eps": 1e-2}),
     ("rmsprop", {}, torch.optim.RMSprop, {}),
     ("rmsprop", {"centered": True}, torch.optim.RMSprop, {"centered": True}),
     ("rmsprop", {"momentum": 0.9}, torch.optim.RMSprop, {"momentum": 0.9}),
@@ -42,7 +43,7 @@ OTHER_ROUNDING = [
 ]
 FUSED = [case for case in SAME_OPERATIONS if case[0] != "rmsprop"]
 ALL = [*SAME_OPERATIONS, *OTHER_ROUNDING]
-ONE_EACH = [SAME_OPERATIONS[i] for i in (1, 4, 7, 8, 13)]
+ONE_EACH = [SAME_OPERATIONS[i] for i in (1, 4, 7, 8, 14)]
 IDS = [f"{name}-{'-'.join(map(str, hypers.values()))}" for name, hypers, _, _ in ALL]
 
 

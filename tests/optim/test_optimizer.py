@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import pickle
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from imagekit.optim.lists import Lists
 from imagekit.optim.optimizer import Optimizer
 from imagekit.optim.parts import stepper
 from imagekit.optim.presets import OPTIMIZERS, create_optimizer
-from imagekit.optim.stats import AverageGrad, AverageSqrGrad, StepCount
+from imagekit.optim.stats import AverageGrad, AverageSqrGrad, MomentumProduct, StepCount
 from imagekit.optim.steppers import adam_step, l2_reg, momentum_step, muon_step, sgd_step, weight_decay
 
 
@@ -162,7 +163,7 @@ def test_what_is_no_stepper_or_stat_is_refused():
     )
     assert str(not_a_stat.value) == (
         "<class 'imagekit.optim.stats.AverageGrad'> is not a stat\n  where: Optimizer: stats\n"
-        "  fix: hand in objects with `keeps` and `update`, AverageGrad() say"
+        "  fix: hand in objects with `keeps` and `update`, AverageGrad() say; make a dataclass frozen=True"
     )
 
 
@@ -205,7 +206,7 @@ def test_a_default_on_which_two_rules_disagree_must_be_said():
     )
 
 
-@pytest.mark.parametrize("name", ["params", "maximize", "initial_lr"])
+@pytest.mark.parametrize("name", ["params", "maximize", "initial_lr", "rest", "executor", "name"])
 def test_a_hyper_cannot_have_the_name_of_a_groups_own_key(name):
     namespace = {}
     exec(f"def step(x, *, lr, {name}=1): pass", namespace)
@@ -215,7 +216,8 @@ def test_a_hyper_cannot_have_the_name_of_a_groups_own_key(name):
 
     assert str(caught.value) == (
         f'step has a parameter "{name}" that cannot be a hyper\n  where: Optimizer: step\n'
-        "  fix: name each hyper after a *, and none of them params, param_names, maximize, initial_lr"
+        "  fix: name each hyper after a *, and none of them params, param_names, maximize, initial_lr, rest,"
+        " executor, name"
     )
 
 
@@ -303,7 +305,9 @@ def test_a_hyper_of_a_group_out_of_range_is_refused_now_and_later():
         with pytest.raises(ConfigError) as caught:
             make()
 
-        assert str(caught.value) == "lr is -1.0, must be at least 0\n  where: opt.lr\n  fix: correct lr"
+        assert (
+            str(caught.value) == "lr is -1.0, must be a finite number, at least 0\n  where: opt.lr\n  fix: correct lr"
+        )
 
 
 def test_a_rate_may_be_given_by_every_group_instead():
@@ -397,6 +401,139 @@ def test_momentum_that_is_scheduled_from_nothing_begins_then():
     found = take_steps(opt, params, 10, before=start)
 
     assert largest_gap(found, take_steps(theirs, expected, 10, before=start)) <= 1e-8
+
+
+def test_a_part_without_what_it_needs_is_refused_at_once():
+    with pytest.raises(ConfigError) as no_stat:
+        Optimizer([_one()], [adam_step], [AverageGrad(dampening=True), AverageSqrGrad()], lr=0.1)
+    with pytest.raises(ConfigError) as wrong_order:
+        Optimizer([_one()], [sgd_step], [MomentumProduct(), StepCount()], lr=0.1)
+
+    fix = (
+        ", which no stat before it keeps\n  where: Optimizer: stats\n"
+        "  fix: add the stat that keeps it: imagekit.optim.presets shows which go together"
+    )
+    assert str(no_stat.value) == f'adam_step needs "step"{fix}'
+    assert str(wrong_order.value) == f'MomentumProduct needs "step"{fix}'
+
+
+def test_a_stat_may_put_other_tensors_into_its_list():
+    @dataclass(frozen=True)
+    class Sum:
+        keeps = ("sum",)
+
+        def update(self, x: Lists) -> None:
+            sums = x.recall("sum")
+            for i, grad in enumerate(x.grads):
+                sums[i] = sums[i] + grad
+
+    param = _one()
+    opt = Optimizer([param], [sgd_step], [Sum()], lr=0.1)
+
+    for _ in range(3):
+        opt.step()
+
+    assert opt.state[param]["sum"].item() == 3
+
+
+def test_a_count_that_a_stat_does_not_name_is_refused():
+    @dataclass(frozen=True)
+    class Tally:
+        keeps = ("tally",)
+
+        def update(self, x: Lists) -> None:
+            x.counts["tally"] = x.counts.get("tally", 0) + 1
+
+    with pytest.raises(ConfigError) as caught:
+        Optimizer([_one()], [sgd_step], [Tally()], lr=0.1).step()
+
+    assert str(caught.value) == (
+        'a stat counts "tally" and does not say so\n  where: Optimizer: stats\n'
+        '  fix: give it counts = ("tally",), beside keeps'
+    )
+
+
+def test_a_stat_that_cannot_be_compared_is_refused():
+    @dataclass
+    class Loose:
+        keeps = ("loose",)
+
+        def update(self, x: Lists) -> None: ...
+
+    with pytest.raises(ConfigError, match="is not a stat"):
+        Optimizer([_one()], [sgd_step], [Loose()], lr=0.1)
+
+
+def test_a_stepper_without_a_name_of_its_own_works():
+    param = _one()
+
+    Optimizer([param], [functools.partial(sgd_step.func)], lr=0.1).step()
+
+    assert param.item() == pytest.approx(0.9)
+
+
+def test_a_group_that_is_refused_is_not_added():
+    opt = create_optimizer("sgd", [_one()], lr=0.1)
+
+    for bad in ({"params": [torch.ones(2, dtype=torch.long)]}, {"params": [_one()], "lr": -1.0}, {"lr": 1.0}):
+        with pytest.raises(ConfigError):
+            opt.add_param_group(bad)
+
+    assert len(opt.param_groups) == 1
+
+
+def test_groups_without_parameters_and_what_is_none_are_refused():
+    with pytest.raises(ConfigError) as no_params:
+        create_optimizer("sgd", [{"lr": 0.1}], lr=0.1)
+    with pytest.raises(ConfigError) as a_model:
+        create_optimizer("sgd", nn.Linear(2, 2), lr=0.1)
+
+    assert str(no_params.value) == (
+        'a group has lr and no params\n  where: params\n  fix: write {"params": layer.parameters(), "lr": 0.1}'
+    )
+    assert str(a_model.value) == (
+        "params is a Linear, must be parameters or groups of them\n  where: params\n  fix: pass model.parameters()"
+    )
+
+
+@pytest.mark.parametrize("executor", ["auto", "foreach"])
+def test_a_parameter_that_takes_the_place_of_another_is_stepped(executor):
+    first, second = make_params(), make_params(seed=1)
+    opt = create_optimizer("momentum", first, lr=0.01, executor=executor)
+    take_steps(opt, first, 2)
+
+    opt.param_groups[0]["params"][0] = second[0]
+    before = second[0].detach().clone()
+    take_steps(opt, [second[0], *first[1:]], 1)
+
+    assert not torch.equal(second[0], before)
+
+
+def test_a_weight_that_becomes_a_slice_between_two_steps_leaves_its_neighbours_alone():
+    # the fused step reads flat arrays: its kernel would write over what lies between
+    param = nn.Parameter(torch.zeros(4, 3))
+    opt = create_optimizer("sgd", [param], lr=0.5)
+    param.grad = torch.ones(4, 3)
+    opt.step()
+    whole = torch.zeros(4, 6)
+
+    param.data, param.grad = whole[:, ::2], torch.ones(4, 3)
+    opt.step()
+
+    assert whole.tolist() == [[-0.5, 0, -0.5, 0, -0.5, 0]] * 4
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw"])
+def test_a_model_may_change_its_number_type_between_two_steps(name):
+    params = make_params()
+    opt = create_optimizer(name, params, lr=0.01)
+    take_steps(opt, params, 2)
+
+    for param in params:
+        param.data, param.grad = param.data.bfloat16(), None
+    found = take_steps(opt, params, 2)
+
+    assert all(each.dtype == torch.bfloat16 and each.isfinite().all() for each in found)
 
 
 @pytest.mark.parametrize("executor", ["auto", "loop", "foreach"])

@@ -180,6 +180,75 @@ def test_lookahead_goes_half_the_way_back_every_sixth_step():
     assert largest_gap(slow, [each.detach() for each in middle]) <= 1e-12
 
 
+def test_lookahead_goes_on_from_the_slow_weights_every_so_many_steps():
+    params = make_params(torch.float64)
+    plain = make_params(torch.float64)
+    ours = create_optimizer("ranger", params, lr=0.01, lookahead_steps=3, lookahead_alpha=0.2)
+    fast = create_optimizer("radam", plain, lr=0.01, momentum=0.95)
+    slow = [each.detach().clone() for each in plain]
+
+    found = take_steps(ours, params, 7)
+
+    for i in range(7):
+        take_steps(fast, plain, 1, first=i)
+        if i % 3 == 2:
+            for each, kept in zip(plain, slow, strict=True):
+                kept += 0.2 * (each.detach() - kept)
+                each.data.copy_(kept)
+    assert largest_gap(found, [each.detach() for each in plain]) <= 1e-12
+
+
+def test_small_gradients_are_not_scaled_up_to_the_norm():
+    params, plain = make_params(torch.float64), make_params(torch.float64)
+
+    found = take_steps(create_optimizer("nvlamb", params, lr=0.01, max_grad_norm=1e6, always_adapt=True), params, 5)
+
+    expected = create_optimizer("lamb", plain, lr=0.01, weight_decay=0.01, max_trust=None)
+    assert largest_gap(found, take_steps(expected, plain, 5)) <= 1e-12
+
+
+def test_a_norm_beyond_half_precision_clips_and_does_not_erase():
+    weights = nn.Parameter(torch.ones(4096, dtype=torch.float16))
+    weights.grad = torch.full((4096,), 2000.0, dtype=torch.float16)
+
+    create_optimizer("nvlamb", [weights], lr=0.1, weight_decay=0.0).step()
+
+    assert (weights < 1).all()
+
+
+def test_a_ratio_bound_below_one_does_not_slow_what_begins_at_zero():
+    weights = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    weights.grad = torch.ones(2, dtype=torch.float64)
+
+    create_optimizer("lamb", [weights], lr=0.1, max_trust=0.5).step()
+
+    assert weights[0].item() == pytest.approx(-0.1, rel=1e-5)
+
+
+def test_adafactor_has_its_least_root_and_its_threshold():
+    def step(**hypers):
+        weights = nn.Parameter(torch.full((3,), 0.5, dtype=torch.float64))
+        weights.grad = torch.full((3,), 1e-3, dtype=torch.float64)
+        create_optimizer("adafactor", [weights], lr=0.1, **hypers).step()
+        return 0.5 - weights[0].item()
+
+    assert step() == pytest.approx(0.5 * 0.1)  # a step of 1, the scale of the weights
+    assert step(eps=1e-2) == pytest.approx(0.5 * 0.1 * 0.1)  # 1e-3 over at least 1e-2
+    assert step(clip_threshold=0.25) == pytest.approx(0.5 * 0.1 * 0.25)
+    assert step(min_scale=2.0) == pytest.approx(2.0 * 0.1)
+    assert step(weight_decay=0.1) == pytest.approx(0.5 * 0.1 + 0.5 * 0.1 * 0.1)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-2, 1e4])
+def test_the_size_of_the_gradient_is_nothing_to_muon(size):
+    weights = nn.Parameter(torch.zeros(6, 6))
+    weights.grad = torch.randn(6, 6, generator=torch.Generator().manual_seed(0)) * size
+
+    create_optimizer("muon", [weights], lr=0.1, adjust_lr_fn="original").step()
+
+    assert torch.linalg.svdvals(weights.detach() / 0.1).min() >= 0.5
+
+
 def test_a_huge_eps_makes_adam_sgd_with_momentum():
     stats = [StepCount(), AverageGrad(dampening=True), AverageSqrGrad()]
     params = make_params(torch.float64)

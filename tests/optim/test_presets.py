@@ -46,6 +46,38 @@ def test_every_optimizer_can_be_made_with_a_learning_rate_alone_and_learns(name)
         ("momentum", "momentum(weight_decay=0.0, momentum=0.9, dampening=0.0, lr, nesterov=False)"),
         ("adam", "adam(weight_decay=0.0, momentum=0.9, sqr_momentum=0.99, lr, eps=1e-05)"),
         ("adamw", "adamw(momentum=0.9, sqr_momentum=0.99, lr, weight_decay=0.01, eps=1e-05)"),
+        ("rmsprop", "rmsprop(weight_decay=0.0, sqr_momentum=0.99, momentum=0.0, eps=1e-08, centered=False, lr)"),
+        ("nadam", "nadam(momentum=0.9, sqr_momentum=0.99, momentum_decay=0.004, lr, weight_decay=0.0, eps=1e-05)"),
+        ("radam", "radam(momentum=0.9, sqr_momentum=0.99, lr, weight_decay=0.0, eps=1e-05)"),
+        (
+            "ranger",
+            "ranger(momentum=0.95, sqr_momentum=0.99, lr, weight_decay=0.0, eps=1e-05, lookahead_steps=6,"
+            " lookahead_alpha=0.5)",
+        ),
+        (
+            "lamb",
+            "lamb(momentum=0.9, sqr_momentum=0.99, lr, eps=1e-06, weight_decay=0.0, max_trust=10.0, always_adapt=True)",
+        ),
+        (
+            "nvlamb",
+            "nvlamb(max_grad_norm=1.0, momentum=0.9, sqr_momentum=0.99, lr, eps=1e-06, weight_decay=0.01,"
+            " max_trust=None, always_adapt=False)",
+        ),
+        ("lars", "lars(lr, momentum=0.9, weight_decay=0.0001, trust=0.001)"),
+        (
+            "adafactor",
+            "adafactor(beta2_decay=-0.8, lr, weight_decay=0.0, eps=None, min_scale=0.001, clip_threshold=1.0)",
+        ),
+        (
+            "adabound",
+            "adabound(momentum=0.9, sqr_momentum=0.999, lr, weight_decay=0.0, eps=1e-08, final_lr_ratio=100.0,"
+            " gamma=0.001)",
+        ),
+        (
+            "muon",
+            "muon(momentum=0.95, sqr_momentum=0.99, lr, weight_decay=0.01, eps=1e-05, nesterov=True, ns_steps=5,"
+            " adjust_lr_fn='match_rms_adamw')",
+        ),
     ],
 )
 def test_defaults_are_those_of_the_parts_unless_the_preset_says_otherwise(name, shown):
@@ -113,17 +145,18 @@ def test_a_missing_learning_rate_is_said():
 @pytest.mark.parametrize(
     ("hypers", "text"),
     [
-        ({"lr": -0.1}, "lr is -0.1, must be at least 0\n  where: opt.lr\n  fix: correct lr"),
-        ({"lr": math.inf}, "lr is inf, must be at least 0\n  where: opt.lr\n  fix: correct lr"),
-        ({"lr": math.nan}, "lr is nan, must be at least 0\n  where: opt.lr\n  fix: correct lr"),
-        ({"lr": "0.1"}, "lr is '0.1', must be at least 0\n  where: opt.lr\n  fix: correct lr"),
+        ({"lr": -0.1}, "lr is -0.1, must be a finite number, at least 0\n  where: opt.lr\n  fix: correct lr"),
+        ({"lr": math.inf}, "lr is inf, must be a finite number, at least 0\n  where: opt.lr\n  fix: correct lr"),
+        ({"lr": math.nan}, "lr is nan, must be a finite number, at least 0\n  where: opt.lr\n  fix: correct lr"),
+        ({"lr": "0.1"}, "lr is '0.1', must be a finite number, at least 0\n  where: opt.lr\n  fix: correct lr"),
         (
             {"momentum": 1.0},
-            "momentum is 1.0, must be at least 0 and below 1\n  where: opt.momentum\n  fix: correct momentum",
+            "momentum is 1.0, must be a number, at least 0 and below 1\n  where: opt.momentum\n  fix: correct momentum",
         ),
         (
             {"weight_decay": -1},
-            "weight_decay is -1, must be at least 0\n  where: opt.weight_decay\n  fix: correct weight_decay",
+            "weight_decay is -1, must be a finite number, at least 0\n  where: opt.weight_decay\n"
+            "  fix: correct weight_decay",
         ),
         (
             {"nesterov": 1, "momentum": 0.9},
@@ -169,14 +202,45 @@ def test_counts_must_be_whole(name):
     )
 
 
-def test_an_unknown_size_of_muon_steps_is_refused():
-    params = make_params()
-    opt = create_optimizer("muon", params, lr=0.1, adjust_lr_fn="rms")
-
+def test_an_unknown_size_of_muon_steps_is_refused_before_any_step():
     with pytest.raises(ConfigError) as caught:
-        take_steps(opt, params, 1)
+        create_optimizer("muon", make_params(), lr=0.1, adjust_lr_fn="rms")
 
     assert str(caught.value) == (
-        'adjust_lr_fn is "rms", which is not known\n  where: opt.adjust_lr_fn\n'
-        "  fix: set it to one of original, match_rms_adamw"
+        "adjust_lr_fn is 'rms', must be one of original, match_rms_adamw\n  where: opt.adjust_lr_fn\n"
+        "  fix: correct adjust_lr_fn"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "value", "words"),
+    [
+        ("sgd", "lr", True, "a finite number, at least 0"),
+        ("sgd", "lr", None, "a finite number, at least 0"),
+        ("sgd", "lr", 10**400, "a finite number, at least 0"),
+        ("adam", "eps", None, "a finite number, at least 0"),
+        ("adam", "eps", -1e-8, "a finite number, at least 0"),
+        ("adam", "sqr_momentum", 1, "a number, at least 0 and below 1"),
+        ("lamb", "max_trust", 0, "a finite number above 0"),
+        ("nvlamb", "max_grad_norm", None, "a finite number above 0"),
+        ("ranger", "lookahead_alpha", 1.01, "a number from 0 to 1"),
+        ("adafactor", "beta2_decay", 0.1, "a finite number, at most 0"),
+        ("adafactor", "beta2_decay", -math.inf, "a finite number, at most 0"),
+        ("adabound", "gamma", 0, "a finite number above 0"),
+    ],
+)
+def test_every_hyper_has_its_bounds(name, hyper, value, words):
+    with pytest.raises(ConfigError) as caught:
+        create_optimizer(name, make_params(), **{"lr": 0.1, hyper: value})
+
+    assert str(caught.value) == f"{hyper} is {value!r}, must be {words}\n  where: opt.{hyper}\n  fix: correct {hyper}"
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "value"),
+    [("lamb", "max_trust", None), ("adafactor", "eps", None), ("ranger", "lookahead_alpha", 1.0), ("sgd", "lr", 0)],
+)
+def test_the_ends_of_the_bounds_are_fine(name, hyper, value):
+    opt = create_optimizer(name, make_params(), **{"lr": 0.1, hyper: value})
+
+    assert opt.param_groups[0][hyper] == value

@@ -10,8 +10,11 @@ import torch
 from optim.steps import largest_gap, make_params, take_steps
 from torch import nn
 
-from imagekit.errors import CheckpointError
+from imagekit.errors import CheckpointError, ConfigError
+from imagekit.optim.optimizer import Optimizer
 from imagekit.optim.presets import OPTIMIZERS, create_optimizer
+from imagekit.optim.stats import AverageGrad, AverageSqrGrad, MomentumProduct, StepCount
+from imagekit.optim.steppers import adam_step, l2_reg, muon_step, nadam_step, radam_step, weight_decay
 
 BETAS = {"betas": (0.9, 0.99), "eps": 1e-5}
 TWINS = [
@@ -180,18 +183,143 @@ def test_amsgrad_is_refused_by_name():
 
     text = _refusal(create_optimizer("adam", params, lr=0.1), torch.optim.Adam(params, amsgrad=True).state_dict())
 
+    assert text == f"the saved optimizer has amsgrad = True, here it is False\n{FIX}"
+
+
+def test_the_other_kind_of_decay_is_refused_unless_there_is_none():
+    params = make_params()
+    ours = create_optimizer("nadam", params, lr=0.1)
+
+    text = _refusal(ours, torch.optim.NAdam(params, weight_decay=0.1).state_dict())
+    ours.load_state_dict(torch.optim.NAdam(params, lr=0.3).state_dict())
+
+    assert text == f"the saved optimizer has decoupled_weight_decay = False, here it is True\n{FIX}"
+    assert ours.param_groups[0]["lr"] == 0.3
+
+
+def test_a_hyper_that_only_another_optimizer_has_is_refused():
+    params = make_params()
+
+    text = _refusal(create_optimizer("lamb", params, lr=0.1), torch.optim.SGD(params, momentum=0.9).state_dict())
+
     assert text == (
-        'the saved optimizer has a hyper "amsgrad" that optimizer "adam" has not; it has weight_decay, momentum,'
-        f" sqr_momentum, lr, eps, maximize\n{FIX}"
+        'the saved optimizer has a hyper "dampening" that optimizer "lamb" has not; it has momentum, sqr_momentum, lr,'
+        f" eps, weight_decay, max_trust, always_adapt, maximize\n{FIX}"
     )
 
 
-def test_the_other_kind_of_decay_is_refused():
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({}, "has no param_groups and state"),
+        ({"exp_avg": 3.0, "exp_avg_sq": 0, "step": 1}, "remembers exp_avg as a float"),
+        ({"exp_avg_sq": torch.zeros(2), "step": 1}, "does not remember exp_avg of a parameter of shape [2]"),
+        (
+            {"exp_avg": torch.zeros(2), "exp_avg_sq": torch.zeros(2)},
+            "does not remember step of a parameter of shape [2]",
+        ),
+    ],
+)
+def test_a_state_that_is_not_whole_is_refused_and_nothing_changed(state, words):
+    param = nn.Parameter(torch.zeros(2))
+    opt = create_optimizer("adamw", [param], lr=0.1)
+    saved = create_optimizer("adamw", [param], lr=0.7).state_dict()
+    saved["state"] = {0: state}
+
+    text = _refusal(opt, saved if state else {})
+
+    assert text == f"the saved optimizer {words}\n{FIX}"
+    assert opt.param_groups[0]["lr"] == 0.1
+    assert not opt.state
+
+
+def test_torchs_adafactor_of_a_convolution_is_refused_for_its_other_shapes():
+    weight = nn.Parameter(torch.randn(8, 3, 3, 3))
+    weight.grad = torch.randn_like(weight)
+    theirs = torch.optim.Adafactor([weight], lr=0.01)
+    theirs.step()
+
+    text = _refusal(create_optimizer("adafactor", [weight], lr=0.01), theirs.state_dict())
+
+    assert text == f"the saved optimizer remembers row_var of shape [8, 3, 3, 1], [8, 1] would fit\n{FIX}"
+
+
+def test_a_hyper_that_cannot_be_is_refused_when_loaded_too():
     params = make_params()
+    opt = create_optimizer("adamw", params, lr=0.1)
+    state = opt.state_dict()
+    state["param_groups"][0]["lr"] = -3
 
-    text = _refusal(create_optimizer("adam", params, lr=0.1), torch.optim.AdamW(params).state_dict())
+    with pytest.raises(ConfigError, match="lr is -3, must be a finite number, at least 0"):
+        opt.load_state_dict(state)
 
-    assert text.startswith('the saved optimizer has a hyper "decoupled_weight_decay" that optimizer "adam" has not; it')
+
+def test_a_rate_that_torch_keeps_in_a_tensor_becomes_a_number():
+    params = make_params()
+    opt = create_optimizer("adamw", params, lr=0.1)
+
+    opt.load_state_dict(torch.optim.AdamW(params, lr=torch.tensor(0.25)).state_dict())
+
+    assert opt.param_groups[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_what_schedulers_and_users_keep_in_a_group_is_kept_and_loading_twice_is_fine(name):
+    params = make_params()
+    opt = create_optimizer(name, params, lr=0.1)
+    torch.optim.lr_scheduler.OneCycleLR(opt, 0.1, total_steps=10, cycle_momentum="momentum" in opt.defaults)
+    opt.param_groups[0]["note"] = "mine"
+    take_steps(opt, params, 2)
+
+    for _ in range(2):
+        opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    fresh = create_optimizer(name, params, lr=0.3)
+    fresh.load_state_dict(copy.deepcopy(opt.state_dict()))
+
+    assert fresh.param_groups[0]["max_lr"] == 0.1
+    assert fresh.param_groups[0]["note"] == "mine"
+    assert "differentiable" not in fresh.defaults
+
+
+def test_muons_none_means_the_original_size():
+    weight = nn.Parameter(torch.randn(4, 3))
+    opt = Optimizer([weight], [weight_decay, muon_step], [AverageGrad(True, "momentum_buffer")], lr=0.1, momentum=0.95)
+
+    opt.load_state_dict(torch.optim.Muon([weight], lr=0.2).state_dict())
+
+    assert opt.param_groups[0]["adjust_lr_fn"] == "original"
+
+
+@pytest.mark.parametrize("step", [adam_step, nadam_step, radam_step])
+def test_parts_without_decay_are_those_of_torch_without_decay(step):
+    stats = [StepCount(), AverageGrad(dampening=True), AverageSqrGrad()]
+    stats += [MomentumProduct()] if step is nadam_step else []
+    kind = {adam_step: torch.optim.Adam, nadam_step: torch.optim.NAdam, radam_step: torch.optim.RAdam}[step]
+    params, straight = make_params(), make_params()
+    opt = Optimizer(params, [step], stats, lr=0.01)
+    take_steps(opt, params, 5)
+    theirs = kind(params, lr=1.0, foreach=False)
+
+    theirs.load_state_dict(opt.state_dict())
+
+    found = take_steps(theirs, params, 5, first=5)
+    assert largest_gap(found, take_steps(Optimizer(straight, [step], stats, lr=0.01), straight, 10)) <= 1e-7
+
+
+@pytest.mark.parametrize(("step", "kind"), [(nadam_step, torch.optim.NAdam), (radam_step, torch.optim.RAdam)])
+def test_l2_in_front_is_torchs_other_kind_of_decay(step, kind):
+    stats = [StepCount(), AverageGrad(dampening=True), AverageSqrGrad()]
+    stats += [MomentumProduct()] if step is nadam_step else []
+    params, straight = make_params(), make_params()
+    theirs = kind(params, lr=0.01, weight_decay=0.1, foreach=False)
+    take_steps(theirs, params, 5)
+    opt = Optimizer(params, [l2_reg, step], stats, lr=1.0)
+
+    opt.load_state_dict(theirs.state_dict())
+
+    found = take_steps(opt, params, 5, first=5)
+    expected = take_steps(kind(straight, lr=0.01, weight_decay=0.1, foreach=False), straight, 10)
+    assert largest_gap(found, expected) <= 1e-7
 
 
 def test_what_another_optimizer_remembers_is_refused():
@@ -216,7 +344,7 @@ def test_a_state_of_another_shape_is_refused():
 
     text = _refusal(create_optimizer("momentum", [small], lr=0.1), opt.state_dict())
 
-    assert text == f"the saved optimizer remembers momentum_buffer of shape [4, 3] for [4, 2]\n{FIX}"
+    assert text == f"the saved optimizer remembers momentum_buffer of shape [4, 3], [4, 2] would fit\n{FIX}"
 
 
 def test_other_groups_are_refused_in_torchs_words():
