@@ -63,16 +63,18 @@ def is_dense(tensor: Tensor) -> bool:
 
 @dataclass(slots=True)
 class Block:
-    """Parameters that take a step as one list, their state dicts, and where in the group they stand."""
+    """Parameters that take a step as one list, their state dicts, where in the group they stand, how they lie."""
 
     where: list[int]
     params: list[Tensor]
     states: list[dict[str, Any]]
+    strides: list[tuple[int, ...]]
 
     def pick(self, indices: Sequence[int]) -> Block:
         """Some of them."""
-        where = [self.where[i] for i in indices]
-        return Block(where, [self.params[i] for i in indices], [self.states[i] for i in indices])
+        params = [self.params[i] for i in indices]
+        where, states = [self.where[i] for i in indices], [self.states[i] for i in indices]
+        return Block(where, params, states, [param.stride() for param in params])
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class Plan:
 
     rule: Rule
     executor: str
-    all: Block = field(default_factory=lambda: Block([], [], []))
+    all: Block = field(default_factory=lambda: Block([], [], [], []))
     blocks: list[Block] = field(default_factory=list)
 
     def add(self, i: int, param: Tensor, state: dict[str, Any]) -> None:
@@ -117,7 +119,7 @@ class Plan:
                     x.counts[name] = value
             known = {name: list(tensors) for name, tensors in x.state.items()}
             if fused is not None and self.executor == "fused":
-                _lay_out(x)
+                _lay_out(x, block.strides)
                 fused(x, group)
             else:
                 if group["maximize"]:
@@ -173,13 +175,12 @@ class Plan:
         yield part
 
 
-def _lay_out(x: Lists) -> None:
+def _lay_out(x: Lists, strides: list[tuple[int, ...]]) -> None:
     """Gradients and state into the memory order of their parameters; values stay.
 
     Fused steps go through weight, gradient and state as three flat arrays: a momentum made for contiguous weights and
     used with channels_last ones would update the wrong weights without a word (torch 2.13).
     """
-    strides = [param.stride() for param in x.params]
     x.grads = _in_order(x.grads, x.params, strides)
     for name in x.state:
         x.state[name] = _in_order(x.state[name], x.params, strides)

@@ -98,7 +98,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _follow(self, known: _Plans | None) -> None:
         """State goes where its parameter went since the last step: to its device, and to its type if it had that."""
-        for param, (_, dtype, _) in zip(known.params, known.layouts, strict=True) if known else ():
+        for param, dtype in zip(known.params, known.layouts[1], strict=True) if known else ():
             state = self.state.get(param, {})
             for name, value in state.items():
                 if isinstance(value, Tensor):
@@ -258,7 +258,7 @@ class _Plans:
 
     has_grad: list[bool]
     params: list[Tensor]
-    layouts: list[Any]
+    layouts: tuple[list[Any], ...]
     plans: list[Plan]
 
     def fits(self, params: Sequence[Tensor], state: Mapping[Tensor, Any]) -> bool:
@@ -270,9 +270,9 @@ class _Plans:
         return all(all(map(is_, map(state.get, plan.all.params), plan.all.states)) for plan in self.plans)
 
 
-def _layouts(params: Sequence[Tensor]) -> list[Any]:
+def _layouts(params: Sequence[Tensor]) -> tuple[list[Any], ...]:
     """Where and how the numbers lie: `.data` may be put elsewhere between two steps."""
-    return [(param.device, param.dtype, param.stride()) for param in params]
+    return [param.stride() for param in params], [param.dtype for param in params], [param.device for param in params]
 
 
 def _join(tables: Sequence[Mapping[str, Any]], *, settled: Mapping[str, Any]) -> dict[str, Any]:
