@@ -31,7 +31,8 @@ from imagekit.training.evaluate import evaluate
 from imagekit.training.predictions import predictions_table
 from imagekit.training.train import train
 
-QUICK = TrainConfig(epochs=3, size=16, batch_size=4, lr=0.05, precision="fp32", crop_scale=0.8, device="cpu")
+# so small a rate that the outcome does not hang on the last bits, which differ with the number of threads
+QUICK = TrainConfig(epochs=3, size=16, batch_size=4, lr=0.005, precision="fp32", crop_scale=0.8, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +172,11 @@ def test_training_runs_with_and_without_batch_augmentation(trained, tmp_path, au
 
 
 def test_bf16_trains_where_it_is_asked_for(trained, tmp_path):
-    config = TrainConfig(**{**QUICK.to_dict(), "precision": "bf16", "lr": 0.01, "epochs": 5})
+    config = TrainConfig(**{**QUICK.to_dict(), "precision": "bf16"})
 
     report = train(trained[0], output=tmp_path / "run", config=config, quiet=True)
 
-    losses = [row["train_loss"] for row in report.rows]
-    assert losses[-1] < losses[0] / 2
+    assert report.rows[-1]["valid_accuracy"] == 1.0
 
 
 def test_an_existing_run_is_kept_without_overwrite_and_replaced_with_it(trained, tmp_path):
