@@ -142,6 +142,8 @@ class Rule:
         self.by_rank = any(getattr(stat, "by_rank", False) for stat in self.stats)
         self.optional = frozenset(name for part in self.parts for name in part.optional)
         self.needs_total_norm = any(each.needs_total_norm for each in self.steppers)
+        # what makes two rules the same: the steppers in order, the stats in any
+        self.key = (self.steppers, frozenset(self.stats))
         self._check_needs()
 
     def _check_needs(self) -> None:
@@ -171,11 +173,6 @@ class Rule:
     def must_keep(self) -> frozenset[str]:
         """What every parameter that has taken a step has a memory of."""
         return frozenset(name for stat in self.stats if not getattr(stat, "optional", False) for name in stat.keeps)
-
-    @property
-    def key(self) -> tuple[tuple[Stepper, ...], frozenset[Stat]]:
-        """What makes two rules the same: the steppers in order, the stats in any."""
-        return self.steppers, frozenset(self.stats)
 
     def takes(self, param: Tensor) -> bool:
         """Whether every stepper can act on this parameter."""

@@ -380,7 +380,7 @@ def manifests(draw: st.DrawFn) -> pa.Table:
     return table(rows, more=more)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(old=manifests(), new=manifests())
 def test_the_differences_and_the_old_rows_give_exactly_the_new_rows(
     tmp_path: Path, old: pa.Table, new: pa.Table

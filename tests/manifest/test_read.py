@@ -175,7 +175,7 @@ def test_a_manifest_cut_anywhere_is_refused_and_nothing_else_happens(
     assert text.startswith("the file is not a readable Parquet file: ")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_a_manifest_with_bytes_changed_is_refused_or_unchanged(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -84,7 +84,7 @@ def test_the_fused_kernel_is_taken_where_there_is_one_and_agrees_with_the_loop(c
 @pytest.mark.parametrize("executor", ["auto", "loop", "foreach"])
 @pytest.mark.parametrize("case", ALL, ids=IDS)
 def test_in_float64_all_agree_to_a_millionth_of_a_millionth(case, executor, float64_default):
-    assert largest_gap(*_both(case, executor=executor, dtype=torch.float64)) <= 1e-12
+    assert largest_gap(*_both(case, executor=executor, dtype=torch.float64, n_steps=50)) <= 1e-12
 
 
 @pytest.fixture
