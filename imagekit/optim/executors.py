@@ -81,11 +81,13 @@ class Block:
 class Plan:
     """Parameters of one group, device and number type that have gradients and go by one rule; kept between steps.
 
-    executor: how they are stepped. all: they and the optimizer's own state dicts, in the order of the group.
+    executor: how they are stepped; fused: the whole rule as one kernel, where that is how. all: they and the
+    optimizer's own state dicts, in the order of the group.
     """
 
     rule: Rule
     executor: str
+    fused: Fused | None = None
     all: Block = field(default_factory=lambda: Block([], [], [], []))
     blocks: list[Block] = field(default_factory=list)
 
@@ -101,12 +103,8 @@ class Plan:
         calls: Sequence[Call],
         group: Hypers,
         total_norm: Tensor | None,
-        fused: Fused | None,
     ) -> None:
-        """One step of them.
-
-        grads: of all the group. calls: the parts of the rule with their hypers; fused: the whole rule as one kernel.
-        """
+        """One step of them. grads: of all the group. calls: the parts of the rule with their hypers."""
         if not self.blocks or not self._is_uniform():
             self.blocks = self._make_blocks()
         for block in self.blocks:
@@ -118,9 +116,9 @@ class Plan:
                 else:
                     x.counts[name] = value
             known = {name: list(tensors) for name, tensors in x.state.items()}
-            if fused is not None and self.executor == "fused":
+            if self.fused is not None:
                 _lay_out(x, block.strides)
-                fused(x, group)
+                self.fused(x, group)
             else:
                 if group["maximize"]:
                     x.grads = list(torch._foreach_neg(x.grads))

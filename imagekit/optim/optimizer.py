@@ -25,7 +25,7 @@ from imagekit.optim.executors import (
     lay_out_as,
 )
 from imagekit.optim.hypers import NAMES, Params, as_groups, check_hypers, check_param
-from imagekit.optim.parts import REQUIRED, Rule, Stat, refuse_unknown
+from imagekit.optim.parts import REQUIRED, Rule, Stat, join_defaults, refuse_unknown
 from imagekit.optim.twins import THEIRS, Fused, Twin, counts_as_tensors, find_twin, from_torch, to_torch
 
 _ALWAYS = {"maximize": False}
@@ -39,8 +39,8 @@ class Optimizer(torch.optim.Optimizer):
     their own. steppers: functions of (Lists, *, hypers), run by their order. stats: what they need remembered.
     rest: steppers and stats for parameters that the first cannot act on. hypers: values for all groups; a group's own
     win, and what nobody gives is the default of the part that asks for it. maximize: climb instead.
-    executor: "auto" picks by device: torch's fused kernel where the parts are exactly one of its optimizers, else one
-    parameter after another on a CPU and lists on a GPU; "loop", "foreach", "fused" insist.
+    executor: "auto" picks by device: torch's fused kernel where the parts are exactly one of its optimizers, else a
+    loop over parameters, small ones in lists, on a CPU, and one list on a GPU; "loop", "foreach", "fused" insist.
     Raises ConfigError for unknown, missing or clashing hypers, for values that cannot be, for no parameters, and for
     parameters that no rule takes. A step waits for no device.
     """
@@ -65,7 +65,7 @@ class Optimizer(torch.optim.Optimizer):
         compositions = [(steppers, stats), *([rest] if rest else [])]
         self.rules = tuple(Rule(each, kept, settled=hypers) for each, kept in compositions)
         self.executor, self.name, self._plans = executor, name, dict[int, _Plans]()
-        known = _join([rule.defaults for rule in self.rules], settled=hypers) | _ALWAYS
+        known = join_defaults([part for rule in self.rules for part in rule.parts], settled=hypers) | _ALWAYS
         refuse_unknown(hypers, known, owner=name)
         super().__init__(as_groups(params), known | hypers)
 
@@ -83,7 +83,7 @@ class Optimizer(torch.optim.Optimizer):
             grads = [param.grad for param in group["params"]]
             calls = {rule: [(part.run, part.pick(group)) for part in rule.parts] for rule in self.rules}
             for plan in self._plans_of(number, group["params"], grads):
-                plan.run(grads, calls[plan.rule], group, total_norm, self._kernel_of(plan.rule))
+                plan.run(grads, calls[plan.rule], group, total_norm)
         return loss
 
     def _plans_of(self, number: int, params: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list[Plan]:
@@ -117,9 +117,11 @@ class Optimizer(torch.optim.Optimizer):
                 )
             rule = self._rule_of(param)
             others = (grad, *self.state[param].values())
-            executor = choose_executor(self.executor, param, others, has_kernel=self._kernel_of(rule) is not None)
+            kernel = _kernel_of(rule)
+            executor = choose_executor(self.executor, param, others, has_kernel=kernel is not None)
             key = (rule, executor, param.device, param.dtype, rule.by_rank and param.dim() < 2)
-            plans.setdefault(key, Plan(rule, executor)).add(i, param, self.state[param])
+            plan = plans.setdefault(key, Plan(rule, executor, kernel if executor == "fused" else None))
+            plan.add(i, param, self.state[param])
         return list(plans.values())
 
     def _rule_of(self, param: Tensor) -> Rule:
@@ -133,10 +135,6 @@ class Optimizer(torch.optim.Optimizer):
             where="Optimizer: params",
             fix="give rest=(steppers, stats) for such parameters, or leave them out",
         )
-
-    def _kernel_of(self, rule: Rule) -> Fused | None:
-        twin = find_twin(rule)
-        return twin.fused if twin is not None else None
 
     def _total_norm(self) -> Tensor:
         """Of all gradients, in float32 at least: a float16 has no number for a sum beyond 65,504."""
@@ -270,25 +268,14 @@ class _Plans:
         return all(all(map(is_, map(state.get, plan.all.params), plan.all.states)) for plan in self.plans)
 
 
+def _kernel_of(rule: Rule) -> Fused | None:
+    twin = find_twin(rule)
+    return twin.fused if twin is not None else None
+
+
 def _layouts(params: Sequence[Tensor]) -> tuple[list[Any], ...]:
     """Where and how the numbers lie: `.data` may be put elsewhere between two steps."""
     return [param.stride() for param in params], [param.dtype for param in params], [param.device for param in params]
-
-
-def _join(tables: Sequence[Mapping[str, Any]], *, settled: Mapping[str, Any]) -> dict[str, Any]:
-    """The hypers of all rules; a default of the first that has one, if the others agree or it was said."""
-    joined: dict[str, Any] = {}
-    for table in tables:
-        for name, default in table.items():
-            known = joined.get(name, REQUIRED)
-            if known is not REQUIRED and default is not REQUIRED and known != default and name not in settled:
-                raise ConfigError(
-                    f"{name} is {known} by one rule and {default} by the rest",
-                    where=f"Optimizer: {name}",
-                    fix=f"say which: {name}={known}",
-                )
-            joined[name] = default if known is REQUIRED else known
-    return joined
 
 
 def _plain_counts(state: Mapping[str, Any]) -> dict[str, Any]:

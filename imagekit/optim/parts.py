@@ -14,7 +14,7 @@ Source of the idea: fast.ai course v3, lesson 11.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -136,7 +136,7 @@ class Rule:
         first = [part for part, each in zip(by_stepper, self.steppers, strict=True) if each.order < 0]
         last = [part for part, each in zip(by_stepper, self.steppers, strict=True) if each.order >= 0]
         self.parts = (*first, *by_stat, *last)
-        self.defaults = _join_defaults(self.parts, settled=set(self.settled))
+        self.defaults = join_defaults(self.parts, settled=self.settled)
         self.keeps = tuple(name for stat in self.stats for name in stat.keeps)
         self.counts = tuple(name for stat in self.stats for name in getattr(stat, "counts", ()))
         self.by_rank = any(getattr(stat, "by_rank", False) for stat in self.stats)
@@ -235,8 +235,11 @@ def _part_of(name: str, run: Callable[..., None]) -> Part:
     return Part(name, run, tuple(hypers), tuple(optional))
 
 
-def _join_defaults(parts: Iterable[Part], *, settled: set[str]) -> dict[str, Any]:
-    """Each hyper with its default, REQUIRED where no part has one."""
+def join_defaults(parts: Iterable[Part], *, settled: Collection[str]) -> dict[str, Any]:
+    """Each hyper with its default, REQUIRED where no part has one.
+
+    Raises ConfigError for a default that two parts do not agree on, unless `settled` names it.
+    """
     defaults: dict[str, Any] = {}
     owner: dict[str, str] = {}
     for part in parts:

@@ -14,7 +14,7 @@ from typing import Any
 from imagekit.errors import ConfigError, did_you_mean
 from imagekit.optim.hypers import Params
 from imagekit.optim.optimizer import Optimizer
-from imagekit.optim.parts import REQUIRED, Rule, Stat, refuse_unknown
+from imagekit.optim.parts import REQUIRED, Rule, Stat, join_defaults, refuse_unknown
 from imagekit.optim.stats import (
     AverageGrad,
     AverageSqrGrad,
@@ -61,7 +61,7 @@ class Preset:
     ) -> None:
         self.__name__, self.steppers, self.stats, self.rest, self.told = name, steppers, stats, rest, defaults
         rules = [Rule(*parts, settled=defaults) for parts in ((steppers, stats), *([rest] if rest else []))]
-        self.hypers = {key: value for rule in reversed(rules) for key, value in rule.defaults.items()} | defaults
+        self.hypers = join_defaults([part for rule in rules for part in rule.parts], settled=defaults) | defaults
 
     def __call__(self, params: Params, *, executor: str = "auto", maximize: bool = False, **hypers: Any) -> Optimizer:
         """The optimizer over params. Raises ConfigError as Optimizer does."""

@@ -202,7 +202,7 @@ def test_a_default_on_which_two_rules_disagree_must_be_said():
         Optimizer([_one()], [step], lr=0.1, rest=([adam_step], stats))
 
     assert str(caught.value) == (
-        "eps is 1.0 by one rule and 1e-05 by the rest\n  where: Optimizer: eps\n  fix: say which: eps=1.0"
+        "eps is 1.0 by step and 1e-05 by adam_step\n  where: Optimizer: eps\n  fix: say which: eps=1.0"
     )
 
 

@@ -75,8 +75,8 @@ def test_every_optimizer_can_be_made_with_a_learning_rate_alone_and_learns(name)
         ),
         (
             "muon",
-            "muon(momentum=0.95, sqr_momentum=0.99, lr, weight_decay=0.01, eps=1e-05, nesterov=True, ns_steps=5,"
-            " adjust_lr_fn='match_rms_adamw')",
+            "muon(momentum=0.95, lr, weight_decay=0.01, nesterov=True, ns_steps=5, adjust_lr_fn='match_rms_adamw',"
+            " sqr_momentum=0.99, eps=1e-05)",
         ),
     ],
 )
