@@ -19,8 +19,12 @@ COLUMNS: tuple[Column, ...] = (
     ("img/s", "images_per_s", 7, "{:.0f}"),
     ("wait", "data_wait", 5, "{:.0%}"),
 )
-TOP5: Column = ("valid_top5", "valid_top5", 10, "{:.6f}")
-COLUMNS_TOP5 = (*COLUMNS[:4], TOP5, *COLUMNS[4:])  # for more than five classes
+
+
+def choose_columns(measured: Sequence[str]) -> tuple[Column, ...]:
+    """The usual columns, and behind valid_accuracy a share for each further key of the row that is `measured`."""
+    further = [(key, key, max(10, len(key)), "{:.6f}") for key in measured]
+    return (*COLUMNS[:4], *further, *COLUMNS[4:])
 
 
 class ProgressCallback(Callback):

@@ -13,9 +13,13 @@ class Callback:
     """An object that acts at moments of the loop: a method named like an event runs at that event.
 
     Callbacks run by `_order`, equals in the order they were added. Orders in use: -20 timing, -10 train or eval mode,
-    -5 device, 1 schedules, 2 batch transforms, 10 metrics, 40 the guard against NaN, 50 records, 60 checkpoints,
-    90 mixing of images, 99 mixed precision, 100 progress. One whose options can be scheduled lists their names by a
-    method `hypers` and sets one by `set_hyper(name, value)`.
+    -5 device, 1 schedules, 2 batch transforms, 8 the averaged model, 10 metrics, 20 the best epoch, 40 the guard
+    against NaN, 50 records, 60 checkpoints, 90 mixing of images, 95 accumulation of gradients, 99 mixed precision,
+    100 progress, 105 clipping of gradients, 110 the log, 120 telemetry, 200 debugging, 250 early stopping.
+
+    One whose options can be scheduled lists their names by a method `hypers` and sets one by `set_hyper(name, value)`.
+    One that remembers from epoch to epoch gives what a resumed fit needs of it by `state_dict`, and takes it up by
+    `load_state_dict`, which is called after begin_fit. begin_batch also comes outside a fit (Learner.get_batch).
 
     Reading `self.model` reads the learner's `model`; writing must say `self.learner.model = ...`, so that a write is
     never lost in a callback. A method whose name looks like an event and is none is refused when the class is made.
@@ -33,6 +37,13 @@ class Callback:
                     where=f"{cls.__module__}.{cls.__qualname__}.{name}",
                     fix=did_you_mean(name, EVENTS),
                 )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed fit needs of this callback, plain types and tensors; {} for nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from imagekit.errors import CheckpointError, ConfigError, TrainingError
 from imagekit.learner.callback import Callback
 from imagekit.learner.events import EVENTS, CancelBatchException, CancelEpochException, CancelTrainException
+from imagekit.learner.groups import all_parameters, with_rates
 from imagekit.learner.memory_order import match_memory_order
 from imagekit.learner.train_eval import TrainEvalCallback
 
@@ -40,16 +41,13 @@ class Data(Protocol):
     def valid_dl(self) -> Batches: ...
 
 
-def all_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of `model` as one group: the splitter of a Learner that is told no other."""
-    return list(model.parameters())
-
-
 class Learner:
     """A model, its data, its loss and its optimizer, and the loop that joins them.
 
     Told: model, data, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
-    the first fit; later fits keep it and its state unless told `reset_opt=True`.
+    the first fit; later fits keep it and its state unless told `reset_opt=True`. splitter: gives the parameters, or
+    groups of them (groups.py); lr: one for all, or one for each group. valid_loss_func: the loss in validation, where
+    training's is smoothed or weighted, say; None takes loss_func.
 
     While fitting:
     n_epochs    epochs in all                       epoch      the current one, from 0
@@ -59,6 +57,8 @@ class Learner:
     n_iter      optimizer steps done                position   epochs done / n_epochs, a float in 0..1
     batch       all parts of the batch              xb, yb     its first two parts, which callbacks may replace
     pred, loss  of this batch; tensors              row        what callbacks measured in this epoch, by name
+    loss_scale  what the gradients of this batch are multiplied by, a tensor without axes; None for 1. Callbacks set
+                it by `scale_loss`; `loss` stays what was measured
     stop        set it to True, from a signal handler say, to end after this batch as a cancelled training
     failure     the exception that ended the fit, else None
     """
@@ -70,11 +70,13 @@ class Learner:
         *,
         loss_func: Callable[[Any, Any], Tensor],
         opt_func: Callable[..., torch.optim.Optimizer],
-        lr: float,
+        lr: float | Sequence[float],
         callbacks: Iterable[Callback] = (),
         splitter: Callable[[nn.Module], Any] = all_parameters,
+        valid_loss_func: Callable[[Any, Any], Tensor] | None = None,
     ) -> None:
         self.model, self.data, self.loss_func = model, data, loss_func
+        self.valid_loss_func = valid_loss_func or loss_func
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.opt: torch.optim.Optimizer | None = None
         self.n_epochs = self.epoch = self.epochs_done = self.n_batches = self.i_batch = self.n_iter = 0
@@ -84,8 +86,12 @@ class Learner:
         self.yb: Any = None
         self.pred: Any = None
         self.loss: Any = None
+        self.loss_scale: Tensor | None = None
         self.row: dict[str, Any] = {}
         self.failure: BaseException | None = None
+        # from a loaded state, until the fit that goes on from it
+        self._n_iter: int | None = None
+        self._states: dict[str, dict[str, Any]] = {}
         self.callbacks: list[Callback] = []
         self._handlers: dict[str, list[Callable[[], object]]] = {}
         given = list(callbacks)
@@ -106,6 +112,7 @@ class Learner:
             self._prepare(n_epochs, first_epoch, reset_opt)
             try:
                 self("begin_fit")
+                self._load_callbacks()
                 match_memory_order(self._optimizer())
                 self.all_epochs(first_epoch)
             except CancelTrainException:
@@ -139,10 +146,8 @@ class Learner:
         """Each epoch: all training batches, all validation batches without gradients."""
         for epoch in range(first_epoch, self.n_epochs):
             self.epoch, self.row = epoch, {}
-            if hasattr(
-                self.data, "set_epoch"
-            ):  # its number decides order and draws: a resumed fit sees what it would have
-                self.data.set_epoch(epoch)
+            if hasattr(self.data, "set_epoch"):
+                self.data.set_epoch(epoch)  # decides order and draws: a resumed fit sees what it would have
             self.in_train, self.dl = True, self.data.train_dl
             self.all_batches("begin_epoch")
             self.in_train, self.dl = False, self.data.valid_dl
@@ -166,16 +171,16 @@ class Learner:
     def one_batch(self, i_batch: int, batch: Any) -> None:
         """Forward and loss; in training backward and step as well. Nothing here waits for the device."""
         try:
-            self.i_batch, self.batch = i_batch, batch
+            self.i_batch, self.batch, self.loss_scale = i_batch, batch, None
             self.xb, self.yb = batch[0], batch[1]
             self("begin_batch")
             self.pred = self.model(self.xb)
             self("after_pred")
-            self.loss = self.loss_func(self.pred, self.yb)
+            self.loss = (self.loss_func if self.in_train else self.valid_loss_func)(self.pred, self.yb)
             self("after_loss")
             if not self.in_train:
                 return
-            self.loss.backward()
+            self.loss.backward(self.loss_scale)
             self("after_backward")
             self._optimizer().step()
             self("after_step")
@@ -228,29 +233,69 @@ class Learner:
 
     def make_opt(self) -> torch.optim.Optimizer:
         """Make the optimizer anew, with empty state, and return it; `fit` does this at its first call."""
-        self.opt = self.opt_func(self.splitter(self.model), lr=self.lr)
+        groups, rates = self.splitter(self.model), self.lr
+        if isinstance(rates, Sequence):
+            groups, rates = with_rates(groups, rates), rates[-1]
+        self.opt = self.opt_func(groups, lr=rates)
         return self.opt
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs of the loop: `model`, `optimizer` (None before the first fit) and `epochs_done`.
+    def scale_loss(self, factor: Tensor | float) -> None:
+        """Multiply the gradients that this batch will add by `factor`; at after_loss, in training."""
+        held = torch.ones_like(self.loss, requires_grad=False) if self.loss_scale is None else self.loss_scale
+        self.loss_scale = held * factor
 
-        The tensors are the live ones, as torch gives them: save or copy them before the next step.
+    def get_batch(self, *, in_train: bool = False) -> tuple[Any, Any]:
+        """The first batch as the model would see it, x and y, after begin_batch of the callbacks that are here.
+
+        in_train: of the training data, with its random draws; else of the validation data, or where that is empty of
+        the training data as validation would see it. The model is moved to where the batch is; nothing else changes.
+        Raises TrainingError where there is no batch.
         """
+        names = ("in_train", "batch", "xb", "yb", "i_batch")
+        before = {name: getattr(self, name) for name in names}
+        batches = self.data.train_dl if in_train or not len(self.data.valid_dl) else self.data.valid_dl
+        try:
+            self.batch = next(iter(batches), None)
+            if self.batch is None:
+                raise _no_batch("Learner.get_batch: data")
+            self.in_train, self.i_batch, self.xb, self.yb = in_train, 0, self.batch[0], self.batch[1]
+            self("begin_batch")
+            if isinstance(self.xb, Tensor):
+                self.model.to(self.xb.device)
+            return self.xb, self.yb
+        finally:
+            self("after_batch")
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs of the loop.
+
+        `model`; `optimizer` (None before the first fit); `epochs_done`; `n_iter`, the optimizer's steps; `callbacks`,
+        the states of those that have one, by name. The tensors are the live ones, as torch gives them: save or copy
+        them before the next step.
+        """
+        states = {key: callback.state_dict() for key, callback in self._named_callbacks().items()}
         return {
             "model": self.model.state_dict(),
             "optimizer": self.opt.state_dict() if self.opt is not None else None,
             "epochs_done": self.epochs_done,
+            "n_iter": self.n_iter,
+            "callbacks": {key: state for key, state in states.items() if state},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> int:
         """Take up the state that `state_dict` gave; returns `epochs_done`, to be handed to `fit(first_epoch=...)`.
 
-        Raises CheckpointError if it is the state of another model or optimizer.
+        Callbacks take up theirs in the next fit, after begin_fit. Raises CheckpointError if it is the state of another
+        model or optimizer; the fit does where it holds states of callbacks that are not there.
         """
         try:
             self.model.load_state_dict(state["model"])
             if state["optimizer"] is not None:
                 (self.opt or self.make_opt()).load_state_dict(state["optimizer"])
+            self._n_iter = state.get("n_iter")
+            self._states = dict(state.get("callbacks", {}))
             return int(state["epochs_done"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
@@ -267,17 +312,41 @@ class Learner:
                 fix="ask for 0 <= first_epoch <= n_epochs",
             )
         if not len(self.data.train_dl):
-            raise TrainingError(
-                "the training data has no batch",
-                where="Learner.fit: data.train_dl",
-                fix="check that the train split has images, and that no incomplete batch was dropped",
-            )
+            raise _no_batch("Learner.fit: data.train_dl")
         if reset_opt or self.opt is None:
             self.make_opt()
         self._optimizer().zero_grad()  # a cancelled fit leaves gradients behind; they are not this fit's
         self.n_epochs, self.epoch, self.epochs_done, self.i_batch = n_epochs, first_epoch, first_epoch, 0
-        self.n_iter = first_epoch * len(self.data.train_dl)
+        self.n_iter = first_epoch * len(self.data.train_dl) if self._n_iter is None else self._n_iter
+        self._n_iter = None
         self.in_train, self.stop, self.failure, self.row = True, False, None, {}
+
+    def _named_callbacks(self) -> dict[str, Callback]:
+        """Callbacks by name; a second one of a name is NAME_2."""
+        named: dict[str, Callback] = {}
+        for callback in self.callbacks:
+            n = sum(other.name == callback.name for other in named.values())
+            named[callback.name if not n else f"{callback.name}_{n + 1}"] = callback
+        return named
+
+    def _load_callbacks(self) -> None:
+        named, states = self._named_callbacks(), self._states
+        self._states = {}
+        if lost := [key for key in states if key not in named]:
+            raise CheckpointError(
+                f"the saved state holds that of callbacks which are not here: {', '.join(lost)}",
+                where="Learner.fit: callbacks",
+                fix="add them, or take them out of the state under `callbacks` before it is loaded",
+            )
+        for key, state in states.items():
+            try:
+                named[key].load_state_dict(state)
+            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+                raise CheckpointError(
+                    f"the saved state of {key} does not fit it: {_first_line(error)}",
+                    where="Learner.fit: callbacks",
+                    fix="go on with the configuration that the run was trained with",
+                ) from error
 
     def _optimizer(self) -> torch.optim.Optimizer:
         return self.opt if self.opt is not None else self.make_opt()
@@ -297,6 +366,14 @@ class Learner:
             event: [getattr(callback, event) for callback in ordered if hasattr(type(callback), event)]
             for event in EVENTS
         }
+
+
+def _no_batch(where: str) -> TrainingError:
+    return TrainingError(
+        "the training data has no batch",
+        where=where,
+        fix="check that the train split has images, and that no incomplete batch was dropped",
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The row of an epoch: means over images, the learning rate, and whether it is the best so far."""
+"""The row of an epoch: means over images, and the learning rate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows_of(dls: Any, *callbacks: Callback, n_epochs: int = 2, **options: Any) -
 
 def test_row_has_its_columns_in_order():
     assert [list(row) for row in rows_of(None, MetricsCallback())] == [
-        ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "is_best"]
+        ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr"]
     ] * 2
 
 
@@ -66,10 +66,10 @@ def test_other_metrics_name_their_columns():
     assert row["valid_top_2"] == 1.0
 
 
-def test_an_empty_valid_set_gives_none_and_every_epoch_is_the_best():
+def test_an_empty_valid_set_gives_none():
     rows = rows_of(Loaders(blobs([4], seed=1), []), MetricsCallback())
 
-    assert [(row["valid_loss"], row["valid_accuracy"], row["is_best"]) for row in rows] == [(None, None, True)] * 2
+    assert [(row["valid_loss"], row["valid_accuracy"]) for row in rows] == [(None, None)] * 2
 
 
 def test_a_cancelled_batch_counts_only_if_it_had_a_loss():
@@ -82,25 +82,28 @@ def test_a_cancelled_batch_counts_only_if_it_had_a_loss():
     assert (metrics.train_stats.n_images, metrics.valid_stats.n_images) == (2, 3)
 
 
-def best_flags(values: list[float | None], **options: Any) -> list[bool]:
-    callback = MetricsCallback(**options)
-    return [callback._is_best(value) for value in values]
-
-
-def test_best_is_the_highest_and_of_equals_the_later():
-    assert best_flags([0.5, 0.4, 0.5, 0.6, 0.1]) == [True, False, True, True, False]
-
-
-def test_nan_is_never_the_best():
-    assert best_flags([float("nan"), 0.1, float("nan"), 0.1]) == [False, True, False, True]
-
-
-def test_best_of_an_earlier_fit_counts():
-    assert best_flags([0.4, 0.5], best=0.45) == [False, True]
-
-
 def test_lr_is_that_of_the_last_group():
     def split(model: Any) -> list[dict[str, Any]]:
         return [{"params": [model.weight], "lr": 0.5}, {"params": [model.bias]}]
 
     assert rows_of(None, MetricsCallback(), splitter=split, lr=0.25)[0]["lr"] == 0.25
+
+
+def test_what_others_measured_before_stands_behind_the_metrics():
+    class Early(Callback):
+        _order = 5
+
+        def after_epoch(self) -> None:
+            self.learner.row["valid_early"] = 1.0
+
+    row = rows_of(None, MetricsCallback(), Early(), n_epochs=1)[0]
+
+    assert list(row)[-3:] == ["valid_accuracy", "valid_early", "lr"]
+
+
+def test_a_second_validation_forgets_the_first():
+    learner = make_learner(None, MetricsCallback(), lr=0.0)
+
+    first, second = learner.validate(), learner.validate()
+
+    assert first == second

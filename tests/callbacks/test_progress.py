@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from learner.toy import EventLog, Loaders, blobs, make_learner
 
+from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.metrics import MetricsCallback
-from imagekit.callbacks.progress import ProgressCallback, header, minutes, plain_line, table_row
+from imagekit.callbacks.progress import ProgressCallback, choose_columns, header, minutes, plain_line, table_row
 from imagekit.callbacks.timing import TimingCallback
 
 ROW: dict[str, Any] = {
@@ -64,7 +65,7 @@ def test_time_is_minutes_and_seconds(seconds: float | None, text: str):
 def fit(*, n_epochs: int = 2, dls: Any = None, **options: Any) -> list[str]:
     lines: list[str] = []
     progress = ProgressCallback(write=lines.append, **options)
-    make_learner(dls, TimingCallback(), MetricsCallback(), progress).fit(n_epochs)
+    make_learner(dls, TimingCallback(), MetricsCallback(), BestCallback(), progress).fit(n_epochs)
     return lines
 
 
@@ -77,7 +78,7 @@ def test_without_a_terminal_there_is_one_line_an_epoch_and_nothing_else(capsys: 
 
 
 def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]):
-    make_learner(None, MetricsCallback(), ProgressCallback()).fit(1)
+    make_learner(None, MetricsCallback(), BestCallback(), ProgressCallback()).fit(1)
 
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -126,6 +127,16 @@ def test_empty_valid_set_is_shown_as_dashes():
 def test_star_is_on_the_epochs_that_were_best():
     lines: list[str] = []
     progress = ProgressCallback(write=lines.append, bars=False)
-    make_learner(None, MetricsCallback(best=2.0), progress).fit(1)
+    best = BestCallback()
+    best.best = 2.0
+    make_learner(None, MetricsCallback(), best, progress).fit(1)
 
     assert lines[0].startswith("epoch 1/1  ")
+
+
+def test_further_measures_stand_behind_the_accuracy():
+    columns = choose_columns(["valid_top5", "valid_ema_accuracy"])
+
+    keys = [key for _, key, _, _ in columns]
+    assert keys[3:7] == ["valid_accuracy", "valid_top5", "valid_ema_accuracy", "lr"]
+    assert [width for _, key, width, _ in columns if key.startswith("valid_")][2:] == [10, 18]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from learner.toy import loaders, make_learner
+from torch import nn
 
 from imagekit.batch.geometry import Rotate
 from imagekit.callbacks.batch_transforms import BatchTransforms
@@ -120,3 +121,50 @@ def test_a_list_of_schedules_for_a_strength_is_refused():
         "  where: ParamScheduler: rotate.max_degrees\n"
         "  fix: give the schedule itself, no list"
     )
+
+
+def test_a_batch_asked_for_outside_a_fit_moves_nothing():
+    learner = make_learner(loaders([4], [4]), ParamScheduler("lr", line), lr=0.5)
+    learner.get_batch(in_train=True)  # there is no optimizer yet
+    learner.fit(1)
+    learner.opt.param_groups[0]["lr"] = 0.125
+
+    learner.get_batch(in_train=True)
+
+    assert learner.opt.param_groups[0]["lr"] == 0.125
+
+
+def test_the_dropout_of_every_layer_can_be_scheduled():
+    class Rates(Callback):
+        _order = 50
+
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def after_pred(self) -> None:
+            self.seen.append([layer.p for layer in self.learner.model if isinstance(layer, nn.Dropout)])
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5), nn.Linear(2, 2), nn.Dropout(0.1))
+    rates = Rates()
+
+    make_learner(loaders([2, 2], []), ParamScheduler("dropout", line), rates, model=model).fit(1)
+
+    assert rates.seen == [[1.0, 1.0], [0.5, 0.5]]
+
+
+def test_a_dropout_that_is_no_probability_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    learner = make_learner(None, ParamScheduler("dropout", lambda _: 1.5), model=model)
+
+    with pytest.raises(ConfigError) as caught:
+        learner.fit(1)
+
+    assert str(caught.value) == (
+        "dropout is 1.5, must be from 0 to 1\n  where: ParamScheduler: dropout\n"
+        "  fix: let the schedule give probabilities"
+    )
+
+
+def test_a_model_without_dropout_has_no_such_hyper():
+    with pytest.raises(ConfigError, match='nothing has a hyper "dropout"'):
+        make_learner(None, ParamScheduler("dropout", line)).fit(1)

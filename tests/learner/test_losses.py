@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekit.learner.losses import cross_entropy
+from imagekit.learner.losses import balanced_weights, cross_entropy
 
 
 @settings(deadline=None)
@@ -90,3 +90,27 @@ def test_any_integer_target_will_do(dtype: torch.dtype):
 
 def test_bfloat16_logits_give_a_float32_loss():
     assert cross_entropy(torch.zeros(2, 2, dtype=torch.bfloat16), torch.tensor([0, 1])).dtype == torch.float32
+
+
+def test_weighted_batches_added_up_are_one_large_batch():
+    generator = torch.Generator().manual_seed(0)
+    pred_BK, target_B = torch.randn(12, 3, generator=generator), torch.randint(0, 3, (12,), generator=generator)
+    weight_K = torch.tensor([0.5, 1.0, 2.0])
+
+    whole = cross_entropy(pred_BK, target_B, weight_K=weight_K, label_smoothing=0.1)
+    parts = [cross_entropy(p, t, weight_K=weight_K, label_smoothing=0.1)
+             for p, t in zip(pred_BK.split([8, 4]), target_B.split([8, 4]), strict=True)]  # fmt: skip
+
+    torch.testing.assert_close((parts[0] * 8 + parts[1] * 4) / 12, whole)
+    torch.testing.assert_close(
+        cross_entropy(pred_BK, target_B, weight_K=torch.ones(3)), cross_entropy(pred_BK, target_B)
+    )
+
+
+def test_weights_let_each_class_count_alike():
+    targets_N = torch.tensor([0, 0, 0, 2, -1])
+
+    weight_K = balanced_weights(targets_N, 3)
+
+    torch.testing.assert_close(weight_K, torch.tensor([2 / 3, 0.0, 2.0]))
+    assert weight_K[targets_N[:4]].mean() == 1.0
