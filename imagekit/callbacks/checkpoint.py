@@ -1,33 +1,135 @@
-"""Two checkpoints: the last whole epoch and the best one."""
+"""The checkpoints of a fit: the last whole epoch, the best one, and the k best if asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
+from imagekit.callbacks.best import Mode, check_measurable, check_mode, mode_of, read_value
+from imagekit.errors import CheckpointError, ConfigError
 from imagekit.learner.callback import Callback
 from imagekit.runs.checkpoint import save_checkpoint
 from imagekit.runs.layout import RunLayout
-from imagekit.runs.recorder import append_event
+from imagekit.runs.recorder import append_event, read_events
+
+
+class StateFn(Protocol):
+    """What a checkpoint holds. best: for a file that is to be used, not gone on from: averaged weights, say."""
+
+    def __call__(self, *, best: bool) -> Mapping[str, object]: ...
 
 
 class CheckpointCallback(Callback):
-    """Save what `state_fn()` gives after each epoch, and as the best one where the row says `is_best`.
+    """After each epoch save `state_fn(best=False)` as last.pt, and `state_fn(best=True)` where the row says `is_best`.
 
-    The best is written first: a kill in between repeats the epoch on resume, and writes the same best again. The other
-    way round it would be lost.
+    top_k: also keep the k epochs with the best `monitor`, as checkpoints/epoch-0007.pt, from `state_fn(best=True)` too.
+    Of equals the later one is kept, NaN never. mode: "max" where more is better, "min" where less is; None takes "min"
+    for a column whose name holds `loss` or `error`. `table` says which are there, the best first, and is part of the
+    state: [{"epoch": 7, "value": 0.9, "file": "epoch-0007.pt"}].
+
+    The last is written last: a kill before it repeats the epoch on resume, and writes the others again. A file that
+    falls out of the table is removed when the new ones are on the disk. The event log names each file of the table
+    before it is written, so what a kill leaves too many is found and removed by the next epoch, and nothing else is.
+    Raises ConfigError for settings that cannot be, and where the monitor is no column or was not measured.
     """
 
     _order = 60
 
-    def __init__(self, layout: RunLayout, state_fn: Callable[[], Mapping[str, object]]) -> None:
-        self.layout = layout
-        self.state_fn = state_fn
+    def __init__(
+        self,
+        layout: RunLayout,
+        state_fn: StateFn,
+        *,
+        top_k: int = 0,
+        monitor: str = "valid_accuracy",
+        mode: Mode | None = None,
+    ) -> None:
+        check_mode(mode, who="CheckpointCallback")
+        if top_k < 0:
+            raise ConfigError(
+                f"top_k is {top_k}, must be at least 0",
+                where="CheckpointCallback: top_k",
+                fix="give the number of epochs to keep; 0 for the last and the best alone",
+            )
+        self.layout, self.state_fn, self.top_k, self.monitor = layout, state_fn, top_k, monitor
+        self.mode: Mode = mode or mode_of(monitor)
+        self.table: list[dict[str, Any]] = []
+        self._written: set[int] = set()  # epochs whose files are ours
+        self._in_epoch = False
+
+    def begin_fit(self) -> None:
+        """Recall which files are ours. Raises ConfigError where it is known already that nothing will be measured."""
+        if self.top_k:
+            check_measurable(self.learner, self.monitor, who="CheckpointCallback")
+            kept = [event.get("epoch") for event in read_events(self.layout.events) if event.get("event") == "keep"]
+            self._written = {epoch for epoch in kept if isinstance(epoch, int)}
+
+    def begin_epoch(self) -> None:
+        """A fit from the beginning has kept nothing."""
+        self._in_epoch = True
+        if self.learner.epoch == 0:
+            self.table = []
 
     def after_epoch(self) -> None:
-        """Write the checkpoints of this epoch."""
-        state = self.state_fn()
-        is_best = bool(self.learner.row.get("is_best"))
-        if is_best:
-            save_checkpoint(self.layout.best, state)
-        save_checkpoint(self.layout.last, state)
-        append_event(self.layout.events, "checkpoint", epoch=self.learner.epoch + 1, best=is_best)
+        """Write the checkpoints of this epoch; validation without training is no epoch."""
+        if not self._in_epoch:
+            return
+        epoch, is_best = self.learner.epoch + 1, bool(self.learner.row.get("is_best"))
+        is_kept = self.top_k > 0 and self._rank(epoch)
+        if is_best or is_kept:
+            state = self.state_fn(best=True)
+            if is_best:
+                save_checkpoint(self.layout.best, state)
+            if is_kept:
+                self._keep(epoch, state)
+        save_checkpoint(self.layout.last, self.state_fn(best=False))
+        self._remove_others()
+        kept = {"kept": self.table} if self.top_k else {}
+        append_event(self.layout.events, "checkpoint", epoch=epoch, best=is_best, **kept)
+
+    def after_fit(self) -> None:
+        """What comes until the next epoch is none."""
+        self._in_epoch = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The table of the kept epochs."""
+        return {"monitor": self.monitor, "table": [dict(row) for row in self.table]} if self.table else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the table. Raises CheckpointError where its values are of another column."""
+        if self.top_k and state["monitor"] != self.monitor:
+            raise CheckpointError(
+                f"the kept epochs were chosen by {state['monitor']}, not by {self.monitor}",
+                where="CheckpointCallback: monitor",
+                fix=f'go on with monitor="{state["monitor"]}", or with top_k=0',
+            )
+        # keys of our own, not those unpickled: pickle writes one string twice where it comes from two places
+        self.table = [{"epoch": row["epoch"], "value": row["value"], "file": row["file"]} for row in state["table"]]
+
+    def _rank(self, epoch: int) -> bool:
+        """Put this epoch into the table if it belongs there; whether it does."""
+        value = read_value(self.learner.row, self.monitor, who="CheckpointCallback")
+        rows = [row for row in self.table if row["epoch"] != epoch]
+        if not math.isnan(value):
+            rows.append({"epoch": epoch, "value": value, "file": epoch_path(self.layout, epoch).name})
+        sign = 1 if self.mode == "max" else -1
+        self.table = sorted(rows, key=lambda row: (sign * row["value"], row["epoch"]), reverse=True)[: self.top_k]
+        return any(row["epoch"] == epoch for row in self.table)
+
+    def _keep(self, epoch: int, state: Mapping[str, object]) -> None:
+        path = epoch_path(self.layout, epoch)
+        append_event(self.layout.events, "keep", epoch=epoch, file=path.name)
+        self._written.add(epoch)
+        save_checkpoint(path, state)
+
+    def _remove_others(self) -> None:
+        for epoch in self._written - {row["epoch"] for row in self.table}:
+            epoch_path(self.layout, epoch).unlink(missing_ok=True)
+            self._written.discard(epoch)
+
+
+def epoch_path(layout: RunLayout, epoch: int) -> Path:
+    """Where a kept epoch is, counted from 1: checkpoints/epoch-0007.pt."""
+    return layout.checkpoints / f"epoch-{epoch:04d}.pt"

@@ -1,12 +1,12 @@
-"""A loss that is no number ends the training before anything good is overwritten."""
+"""A loss or a weight that is no number ends the training before anything good is overwritten."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from imagekit.errors import TrainingError
 from imagekit.learner.callback import Callback
@@ -15,11 +15,14 @@ from imagekit.runs.recorder import write_failure
 
 
 class NanGuard(Callback):
-    """Raise TrainingError when a loss is NaN or infinite, and say where in failure.json.
+    """Raise TrainingError when a loss or a weight is NaN or infinite, and say where in failure.json.
 
     On a CPU every batch is looked at before its backward pass. Elsewhere looking would make the host wait at each
     step, so the first bad batch is remembered on the device and asked for after each phase, before a checkpoint is
-    written. Either way both checkpoints are those of a whole epoch with finite losses.
+    written. A gradient that is no number shows in the next loss; where the last step of an epoch has it, validation
+    may not tell (no images, a sigmoid of an infinite number), so the weights themselves are looked at once an epoch.
+    Either way the checkpoints are those of whole epochs with finite losses and weights. In a group of accumulated or
+    mixed batches it is the loss of each batch that counts, before it is scaled.
     """
 
     _order = 40
@@ -49,8 +52,12 @@ class NanGuard(Callback):
         self._ask(in_train=True)
 
     def after_epoch(self) -> None:
-        """The validation phase is over: ask the device."""
+        """The validation phase is over: ask the device, and look at the weights."""
         self._ask(in_train=False)
+        if name := first_bad_tensor(self.learner.model):
+            last = len(self.learner.data.train_dl) - 1
+            facts = self._facts(last, None, "training") | {"tensor": name}
+            self._fail(f"{name} is no longer finite after epoch {self.learner.epoch + 1}", facts)
 
     def _ask(self, *, in_train: bool) -> None:
         if self._first_bad is not None and (i_batch := int(self._first_bad)) < _NEVER:
@@ -60,10 +67,13 @@ class NanGuard(Callback):
     def _stop(self, i_batch: int, value: float | None, *, in_train: bool | None = None) -> None:
         in_train = self.learner.in_train if in_train is None else in_train
         facts = self._facts(i_batch, value, "training" if in_train else "validation")
-        write_failure(self.layout.failure, facts)
         shown = "not a finite number" if value is None else str(value)
+        self._fail(f"the {facts['phase']} loss is {shown} in epoch {facts['epoch']}, step {facts['step']}", facts)
+
+    def _fail(self, what: str, facts: dict[str, Any]) -> NoReturn:
+        write_failure(self.layout.failure, facts)
         raise TrainingError(
-            f"the {facts['phase']} loss is {shown} in epoch {facts['epoch']}, step {facts['step']}",
+            what,
             where=str(self.layout.failure),
             fix=f"lower the learning rate (it was {facts['lr']:g}); the checkpoints are those of the last good epoch",
         )
@@ -81,6 +91,20 @@ class NanGuard(Callback):
             "lr": float(self.learner.opt.param_groups[-1]["lr"]),
             "keys": keys,
         }
+
+
+def first_bad_tensor(model: nn.Module) -> str | None:
+    """The name of the first weight in training that is NaN or infinite, or buffer that is NaN; None where all are well.
+
+    What is not learnt may be infinite by design, as the mask of an attention is. It waits for the device, once.
+    """
+    learnt = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    bad = {name: torch.isfinite(weight).all().logical_not() for name, weight in learnt.items()}
+    bad |= {name: torch.isnan(buffer).any() for name, buffer in model.named_buffers()}
+    if not bad:
+        return None
+    flags = torch.stack([flag.to(next(iter(bad.values())).device) for flag in bad.values()]).tolist()
+    return next((name for name, is_bad in zip(bad, flags, strict=True) if is_bad), None)
 
 
 _NEVER = 2**31 - 1

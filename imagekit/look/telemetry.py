@@ -43,6 +43,7 @@ _DEPTHS: tuple[Colour, ...] = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 
 _COUNTS: tuple[Colour, ...] = (WHITE, (126, 184, 218), (0, 114, 178), (8, 36, 84))
 
 Floats = npt.NDArray[np.floating]
+Ends = tuple[int, int]  # the numbers of the first and the last step
 
 
 def draw_telemetry(
@@ -54,16 +55,19 @@ def draw_telemetry(
     near_zero_LT: Floats,
     value_range: tuple[float, float],
     near_zero: float,
+    steps: Sequence[int] | None = None,
 ) -> Image.Image:
     """How the outputs of each layer changed over the steps, in one RGB picture of 1200 px width.
 
     Above: means and deviations, a curve a layer, coloured by its depth. Below for each layer: its histogram over the
     steps, dark where there are many values, by log(1 + count); and the share of its values within near_zero of 0.
-    value_range: of the histograms. Values that are not finite or beyond 1e12 are left out.
+    value_range: of the histograms. steps: the numbers of the T steps, evenly spaced; 1 to T where None. Values that are
+    not finite or beyond 1e12 are left out.
     Raises ShapeError where the shapes disagree, and without a layer or for over 100.
     Source: fast.ai course v3, lesson 10.
     """
     _check(means_LT, stds_LT, hists_LTN, near_zero_LT, names)
+    xs = _ends(steps, means_LT.shape[1])
     colours = [_blend(_DEPTHS, number / max(len(names) - 1, 1)) for number in range(len(names))]
     layers = [
         _Layer(name, colour, hist, share)
@@ -72,9 +76,9 @@ def draw_telemetry(
     rows = [layers[first : first + LAYERS_A_ROW] for first in range(0, len(layers), LAYERS_A_ROW)]
     return _stack(
         [
-            _draw_curves(means_LT, stds_LT, colours),
+            _draw_curves(means_LT, stds_LT, colours, xs),
             _draw_legend(names, colours),
-            *(_draw_row(row, value_range, near_zero) for row in rows),
+            *(_draw_row(row, value_range, near_zero, xs) for row in rows),
         ]
     )
 
@@ -105,6 +109,18 @@ def _check(means_LT: Array, stds_LT: Array, hists_LTN: Array, near_zero_LT: Arra
         )
 
 
+def _ends(steps: Sequence[int] | None, n_steps: int) -> Ends:
+    if steps is None:
+        return (1, n_steps)
+    if len(steps) != n_steps:
+        raise ShapeError(
+            f"there are {len(steps)} numbers of {n_steps} steps",
+            where="draw_telemetry: steps",
+            fix="give one a step, or leave them out to count from 1",
+        )
+    return (steps[0], steps[-1]) if n_steps else (1, 0)
+
+
 def _blend(stops: Sequence[Colour], share: float) -> Colour:
     at = np.linspace(0, 1, len(stops))
     red, green, blue = (round(float(np.interp(share, at, [stop[part] for stop in stops]))) for part in range(3))
@@ -125,7 +141,7 @@ def _strip(height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return canvas, ImageDraw.Draw(canvas)
 
 
-def _draw_curves(means_LT: Array, stds_LT: Array, colours: Sequence[Colour]) -> Image.Image:
+def _draw_curves(means_LT: Array, stds_LT: Array, colours: Sequence[Colour], xs: Ends) -> Image.Image:
     canvas, pen = _strip(CURVES_HEIGHT)
     half = canvas.width / 2
     for left, title, values_LT in ((0.0, "Mean", means_LT), (half, "Standard deviation", stds_LT)):
@@ -136,7 +152,7 @@ def _draw_curves(means_LT: Array, stds_LT: Array, colours: Sequence[Colour]) -> 
             _draw_nothing(pen, box)
             continue
         ticks = value_ticks(seen.tolist())
-        panel = Panel(box=box, unit=SMOOTH, xs=(1, values_LT.shape[1]), ys=(ticks[0], ticks[-1]))
+        panel = Panel(box=box, unit=SMOOTH, xs=xs, ys=(ticks[0], ticks[-1]))
         draw_axes(pen, panel, ticks, x_name="step")
         for values_T, colour in zip(values_LT, colours, strict=True):
             _draw_line(pen, panel, values_T, colour, 1.6)
@@ -155,7 +171,7 @@ def _draw_nothing(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, floa
 
 def _draw_line(pen: ImageDraw.ImageDraw, panel: Panel, values_T: Array, colour: Colour, width: float) -> None:
     """A line through what can be drawn, broken where something cannot; a lone value is a dot."""
-    for run in _runs(values_T):
+    for run in _runs(values_T, panel.xs):
         places = [panel.place(*point) for point in run]
         if len(places) > 1:
             pen.line(places, colour, round(width * panel.unit), joint="curve")
@@ -163,15 +179,17 @@ def _draw_line(pen: ImageDraw.ImageDraw, panel: Panel, values_T: Array, colour: 
             pen.circle(places[0], 2.4 * panel.unit, fill=colour)
 
 
-def _runs(values_T: Array) -> Iterator[list[Point]]:
-    """(step from 1, value) of the drawable stretches; many steps are averaged to at most MAX_POINTS."""
+def _runs(values_T: Array, xs: tuple[float, float]) -> Iterator[list[Point]]:
+    """(step, value) of the drawable stretches; many steps are averaged to at most MAX_POINTS."""
     n_each = -(-len(values_T) // MAX_POINTS)
+    every = (xs[1] - xs[0]) / max(len(values_T) - 1, 1)
     run: list[Point] = []
     for first in range(0, len(values_T), n_each or 1):
         values = values_T[first : first + n_each]
         values = values[_is_drawable(values)]
         if values.size:
-            run.append((first + 1 + (min(n_each, len(values_T) - first) - 1) / 2, float(values.mean(dtype=np.float64))))
+            middle = first + (min(n_each, len(values_T) - first) - 1) / 2
+            run.append((xs[0] + middle * every, float(values.mean(dtype=np.float64))))
         elif run:
             yield run
             run = []
@@ -194,14 +212,14 @@ def _draw_legend(names: Sequence[str], colours: Sequence[Colour]) -> Image.Image
     return canvas.reduce(SMOOTH)
 
 
-def _draw_row(layers: Sequence[_Layer], value_range: tuple[float, float], near_zero: float) -> Image.Image:
+def _draw_row(layers: Sequence[_Layer], value_range: tuple[float, float], near_zero: float, xs: Ends) -> Image.Image:
     canvas, pen = _strip(LAYER_HEIGHT)
     for number, layer in enumerate(layers):
         left = number * canvas.width / LAYERS_A_ROW
         top, bottom = 46 * SMOOTH, canvas.height - 44 * SMOOTH
         _draw_title(pen, (left + 66 * SMOOTH, 16 * SMOOTH), layer)
-        _draw_histogram(canvas, pen, (left + 66 * SMOOTH, top, left + 318 * SMOOTH, bottom), layer, value_range)
-        _draw_share(pen, (left + 366 * SMOOTH, top, left + 576 * SMOOTH, bottom), layer, near_zero)
+        _draw_histogram(canvas, pen, (left + 66 * SMOOTH, top, left + 318 * SMOOTH, bottom), layer, value_range, xs)
+        _draw_share(pen, (left + 366 * SMOOTH, top, left + 576 * SMOOTH, bottom), layer, near_zero, xs)
     return canvas.reduce(SMOOTH)
 
 
@@ -218,6 +236,7 @@ def _draw_histogram(
     box: tuple[float, float, float, float],
     layer: _Layer,
     value_range: tuple[float, float],
+    xs: Ends,
 ) -> None:
     font = load_font(11 * SMOOTH)
     pen.text((box[0], box[1] - 10 * SMOOTH), "histogram, log(1 + count)", QUIET, font, anchor="lm")
@@ -234,7 +253,7 @@ def _draw_histogram(
     for value in {low, high, *([0.0] if low < 0 < high else [])}:
         y = box[3] - (value - low) / (high - low) * (box[3] - box[1])
         pen.text((box[0] - 6 * SMOOTH, y), f"{value:g}", QUIET, font, anchor="rm")
-    _draw_steps(pen, Panel(box=box, unit=SMOOTH, xs=(1, len(layer.hist_TN)), ys=(0, 1)))
+    _draw_steps(pen, Panel(box=box, unit=SMOOTH, xs=xs, ys=(0, 1)))
 
 
 def _shades(hist_TN: Array) -> Array:
@@ -250,15 +269,15 @@ def _draw_steps(pen: ImageDraw.ImageDraw, panel: Panel) -> None:
     """The first and the last step below the axis, and its name."""
     left, _, right, bottom = panel.box
     font = load_font(11 * SMOOTH)
-    steps = sorted({1, round(panel.xs[1])})
+    steps = sorted({round(end) for end in panel.xs})
     for step in steps if len(steps) > 1 else []:
         pen.text((panel.place(step, 0)[0], bottom + 5 * SMOOTH), f"{step}", QUIET, font, anchor="ma")
-    name = "step" if len(steps) > 1 else "step 1"
+    name = "step" if len(steps) > 1 else f"step {steps[0]}"
     pen.text(((left + right) / 2, bottom + 5 * SMOOTH), name, QUIET, font, anchor="ma")
 
 
 def _draw_share(
-    pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], layer: _Layer, near_zero: float
+    pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], layer: _Layer, near_zero: float, xs: Ends
 ) -> None:
     font = load_font(11 * SMOOTH)
     pen.text((box[0], box[1] - 10 * SMOOTH), f"values within {near_zero:g} of 0, %", QUIET, font, anchor="lm")
@@ -266,7 +285,7 @@ def _draw_share(
     if not drawable.size:
         _draw_nothing(pen, box)
         return
-    panel = Panel(box=box, unit=SMOOTH, xs=(1, len(layer.share_T)), ys=(0, 100))
+    panel = Panel(box=box, unit=SMOOTH, xs=xs, ys=(0, 100))
     for tick in (0, 50, 100):
         y = panel.place(1, tick)[1]
         pen.line((box[0], y, box[2], y), GRID, SMOOTH)

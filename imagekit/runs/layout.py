@@ -23,6 +23,8 @@ class RunLayout:
         for path in sorted({getattr(self, name) for name in names}, reverse=True):
             if path.is_file():
                 path.unlink()
+        for path in self.checkpoints.glob("epoch-[0-9][0-9][0-9][0-9].pt"):
+            path.unlink()
 
     @property
     def config(self) -> Path:
@@ -43,6 +45,11 @@ class RunLayout:
     def vocab(self) -> Path:
         """The ordered classes."""
         return self.root / "vocab.json"
+
+    @property
+    def data(self) -> Path:
+        """What the run was trained on: counts and digests of the data."""
+        return self.root / "data.json"
 
     @property
     def metrics(self) -> Path:
@@ -66,7 +73,7 @@ class RunLayout:
 
     @property
     def best(self) -> Path:
-        """The state after the epoch with the best validation accuracy."""
+        """The state after the best epoch."""
         return self.checkpoints / "best.pt"
 
     @property
@@ -83,6 +90,16 @@ class RunLayout:
     def confusion(self) -> Path:
         """Which class was taken for which, drawn."""
         return self.root / "confusion.png"
+
+    @property
+    def telemetry(self) -> Path:
+        """What the layers' activations did, drawn."""
+        return self.root / "telemetry.png"
+
+    @property
+    def telemetry_data(self) -> Path:
+        """What the layers' activations did, in numbers."""
+        return self.root / "telemetry.json"
 
     @property
     def report(self) -> Path:

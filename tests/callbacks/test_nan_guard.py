@@ -1,4 +1,4 @@
-"""A loss that is no number stops the training, says where, and spares the checkpoints."""
+"""A loss or a weight that is no number stops the training, says where, and spares the checkpoints."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from learner.toy import loaders, make_learner
+from learner.toy import Loaders, blobs, images, loaders, make_learner
+from torch import nn
 
+from imagekit.callbacks.accumulate import GradientAccumulation
+from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.checkpoint import CheckpointCallback
 from imagekit.callbacks.metrics import MetricsCallback
-from imagekit.callbacks.nan_guard import NanGuard
+from imagekit.callbacks.mix import MixUp
+from imagekit.callbacks.nan_guard import NanGuard, first_bad_tensor
 from imagekit.callbacks.recorder import RecorderCallback
 from imagekit.errors import TrainingError
 from imagekit.learner.callback import Callback
@@ -41,9 +45,14 @@ def layout(tmp_path: Path) -> RunLayout:
     return RunLayout(tmp_path / "run").create()
 
 
-def learner_with(layout: RunLayout, *callbacks: Callback, with_keys: bool = False) -> Learner:
-    learner = make_learner(loaders([4, 4], [4], with_keys=with_keys), MetricsCallback(), NanGuard(layout), *callbacks)
-    learner.add_callbacks([RecorderCallback(layout), CheckpointCallback(layout, learner.state_dict)])
+def learner_with(
+    layout: RunLayout, *callbacks: Callback, with_keys: bool = False, dls: Any = None, **options: Any
+) -> Learner:
+    dls = dls or loaders([4, 4], [4], with_keys=with_keys)
+    watchers = (MetricsCallback(), BestCallback(), NanGuard(layout))
+    learner = make_learner(dls, *watchers, *callbacks, **options)
+    saver = CheckpointCallback(layout, lambda best: learner.state_dict())
+    learner.add_callbacks([RecorderCallback(layout), saver])
     return learner
 
 
@@ -99,6 +108,100 @@ def test_finite_losses_pass(layout: RunLayout):
 
     assert not layout.failure.exists()
     assert load_checkpoint(layout.last)["epochs_done"] == 3
+
+
+@pytest.mark.parametrize("i_batch", [0, 1])
+def test_in_a_group_of_accumulated_batches_the_one_is_named(layout: RunLayout, i_batch: int):
+    learner = learner_with(
+        layout, GradientAccumulation(2), Spoil(float("nan"), epoch=1, i_batch=i_batch, in_train=True)
+    )
+
+    text = failure(learner)
+
+    assert text.startswith(f"the training loss is nan in epoch 2, step {i_batch + 1}\n")
+    assert all(torch.isfinite(param).all() for param in learner.model.parameters())
+    assert load_checkpoint(layout.last)["epochs_done"] == 1
+
+
+def test_the_loss_of_mixed_images_is_looked_at(layout: RunLayout):
+    pictures = Loaders(images([4, 4], seed=1), images([4], seed=2))
+    for batch in pictures.train_dl:
+        batch.keys = torch.arange(4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    spoil = Spoil(float("inf"), epoch=0, i_batch=1, in_train=True)
+
+    text = failure(learner_with(layout, MixUp(n_classes=2), spoil, dls=pictures, model=model))
+
+    assert text.startswith("the training loss is inf in epoch 1, step 2\n")
+
+
+# weights: a gradient can be no number where its loss is one
+
+
+class SpoilGradient(Callback):
+    """Make one gradient `value` in one batch."""
+
+    def __init__(self, value: float, *, epoch: int, i_batch: int) -> None:
+        self.value, self.at = value, (epoch, i_batch)
+
+    def after_backward(self) -> None:
+        if (self.epoch, self.i_batch) == self.at:
+            next(self.learner.model.parameters()).grad.fill_(self.value)
+
+
+def test_a_bad_gradient_shows_one_step_later(layout: RunLayout):
+    text = failure(learner_with(layout, SpoilGradient(float("nan"), epoch=1, i_batch=0)))
+
+    assert text.startswith("the training loss is nan in epoch 2, step 2\n")
+    assert load_checkpoint(layout.last)["epochs_done"] == 1
+
+
+def test_a_bad_gradient_in_the_last_step_shows_in_validation(layout: RunLayout):
+    text = failure(learner_with(layout, SpoilGradient(float("nan"), epoch=1, i_batch=1)))
+
+    assert text.startswith("the validation loss is nan in epoch 2, step 1\n")
+    assert load_checkpoint(layout.last)["epochs_done"] == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_without_validation_images_the_weights_tell_of_the_last_step(layout: RunLayout, value: float):
+    dls = Loaders(blobs([4, 4], seed=1), [])
+
+    text = failure(learner_with(layout, SpoilGradient(value, epoch=1, i_batch=1), dls=dls))
+
+    assert text == (
+        "weight is no longer finite after epoch 2\n"
+        f"  where: {layout.failure}\n"
+        "  fix: lower the learning rate (it was 0.1); the checkpoints are those of the last good epoch"
+    )
+    facts = {"phase": "training", "epoch": 2, "step": 2, "loss": None, "lr": 0.1, "keys": None, "tensor": "weight"}
+    assert json.loads(layout.failure.read_text()) == facts
+    saved = load_checkpoint(layout.last)
+    assert saved["epochs_done"] == load_checkpoint(layout.best)["epochs_done"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
+    assert (read_status(layout.status).state, read_status(layout.status).epoch) == ("failed", 1)
+
+
+def test_weights_that_validation_does_not_see_are_looked_at(layout: RunLayout):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 2))  # a sigmoid makes 1 of infinity
+
+    with pytest.raises(TrainingError) as caught:
+        learner_with(layout, SpoilGradient(float("-inf"), epoch=0, i_batch=1), model=model).fit(1)
+
+    assert caught.value.what == "0.weight is no longer finite after epoch 1"
+    assert not layout.last.exists()
+
+
+def test_a_running_mean_that_is_nan_is_named_and_an_infinite_mask_is_none():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+    model[0].bias.requires_grad_(False).fill_(float("-inf"))
+
+    well = first_bad_tensor(model)
+    model[1].running_mean[1] = float("nan")
+
+    assert (well, first_bad_tensor(model)) == (None, "1.running_mean")
+    assert first_bad_tensor(nn.Flatten()) is None
 
 
 # the path of accelerators, on a stand-in for a device: what is asked is asked once a phase

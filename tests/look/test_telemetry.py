@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from imagekit.errors import ShapeError
+from imagekit.errors import CheckpointError, ShapeError
 from imagekit.look.plots import WHITE, tick_words, value_ticks
 from imagekit.look.telemetry import draw_telemetry
+from imagekit.look.telemetry_file import draw_run_telemetry, write_run_telemetry
+from imagekit.runs.telemetry import TelemetryRecord, read_telemetry, write_telemetry
 
 
 def fake_layers(n_layers=3, n_steps=20, n_bins=40):
@@ -138,6 +142,102 @@ def test_a_signal_that_has_vanished_has_short_numbers_at_its_axis():
 
 def test_the_same_arrays_give_the_same_picture():
     assert draw_telemetry(**fake_layers()).tobytes() == draw_telemetry(**fake_layers()).tobytes()
+
+
+def test_the_axes_have_the_numbers_of_the_steps():
+    layers, steps = fake_layers(1, 20), range(1, 200, 10)
+    counted = pixels(draw_telemetry(**layers))
+
+    numbered = pixels(draw_telemetry(**layers, steps=steps))
+
+    assert np.array_equal(pixels(draw_telemetry(**layers, steps=range(1, 21))), counted)
+    different = (numbered != counted).any(axis=2).nonzero()[0]
+    assert set(different) & set(range(280, 330))  # below the curves
+    assert different.max() > counted.shape[0] - 50  # below the histogram
+
+
+def test_steps_that_are_not_one_a_value_are_refused():
+    with pytest.raises(ShapeError) as caught:
+        draw_telemetry(**fake_layers(1, 4), steps=[1, 2, 3])
+
+    assert str(caught.value) == (
+        "there are 3 numbers of 4 steps\n  where: draw_telemetry: steps\n"
+        "  fix: give one a step, or leave them out to count from 1"
+    )
+
+
+# -- of a run ---------------------------------------------------------------------------------------------------------
+
+
+def write_run(folder: Path, n_layers: int = 2) -> None:
+    layers = fake_layers(n_layers, 6, 8)
+    record = TelemetryRecord(
+        every=10,
+        steps=list(range(1, 60, 10)),
+        names=layers["names"],
+        means=layers["means_LT"].tolist(),
+        stds=layers["stds_LT"].tolist(),
+        near_zero=layers["near_zero_LT"].tolist(),
+        hists=layers["hists_LTN"].tolist(),
+        value_range=layers["value_range"],
+        near_zero_below=layers["near_zero"],
+    )
+    write_telemetry(folder / "telemetry.json", record)
+
+
+def test_the_picture_of_a_run_is_that_of_its_numbers(tmp_path: Path):
+    write_run(tmp_path)
+
+    drawn = draw_run_telemetry(tmp_path)
+
+    layers = fake_layers(2, 6, 8)
+    for name in ("means_LT", "stds_LT", "near_zero_LT"):
+        layers[name] = layers[name].astype(np.float64).round(5)  # the file has six digits
+    assert drawn.tobytes() == draw_telemetry(**layers, steps=range(1, 60, 10)).tobytes()
+    assert write_run_telemetry(tmp_path) == tmp_path / "telemetry.png"
+    with Image.open(tmp_path / "telemetry.png") as written:
+        assert written.tobytes() == drawn.tobytes()
+
+
+def test_a_run_with_numbers_that_are_none_is_drawn(tmp_path: Path):
+    write_run(tmp_path)
+    text = (tmp_path / "telemetry.json").read_text()
+    (tmp_path / "telemetry.json").write_text(text.replace("0.02", "null").replace("1.05", "1e300"))
+
+    assert draw_run_telemetry(tmp_path).width == 1200
+
+
+@pytest.mark.parametrize(("first", "value_range"), [(4, (0.0, 7.0)), (3, (-7.0, 7.0))])
+def test_where_no_value_is_below_zero_the_histograms_begin_there(
+    tmp_path: Path, first: int, value_range: tuple[float, float]
+):
+    write_run(tmp_path)
+    record = read_telemetry(tmp_path / "telemetry.json")
+    hists = np.zeros((2, 6, 8), dtype=np.int64)
+    hists[..., first:] = 100
+    write_telemetry(tmp_path / "telemetry.json", replace(record, hists=hists.tolist()))
+
+    drawn = draw_run_telemetry(tmp_path)
+
+    layers = {"names": record.names, "near_zero_LT": np.array(record.near_zero), "near_zero": 0.5}
+    layers |= {"hists_LTN": hists[..., 4 if first == 4 else 0 :], "value_range": value_range, "steps": record.steps}
+    assert drawn.tobytes() == draw_telemetry(np.array(record.means), np.array(record.stds), **layers).tobytes()
+
+
+def test_a_run_that_was_not_watched_has_no_picture(tmp_path: Path):
+    assert draw_run_telemetry(tmp_path) is None
+    assert write_run_telemetry(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_of_a_run_is_named(tmp_path: Path):
+    (tmp_path / "telemetry.json").write_text("{")
+
+    with pytest.raises(CheckpointError) as caught:
+        draw_run_telemetry(str(tmp_path))
+
+    assert caught.value.what == "telemetry.json is damaged"
+    assert caught.value.where == str(tmp_path / "telemetry.json")
 
 
 @pytest.mark.parametrize(
