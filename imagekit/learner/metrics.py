@@ -20,7 +20,7 @@ def accuracy(pred_BK: Tensor, target: Tensor) -> Tensor:
 
     target: class ids [B], or soft targets [B, K], of which the largest counts.
     """
-    return _mean(pred_BK.argmax(dim=1) == _hard(target))
+    return _mean(pred_BK.argmax(dim=1) == hard_targets(target))
 
 
 def top_k(k: int) -> Metric:
@@ -30,7 +30,7 @@ def top_k(k: int) -> Metric:
 
     def top_k_accuracy(pred_BK: Tensor, target: Tensor) -> Tensor:
         best = pred_BK.topk(min(k, pred_BK.shape[1]), dim=1).indices
-        return _mean((best == _hard(target)[:, None]).any(dim=1))
+        return _mean((best == hard_targets(target)[:, None]).any(dim=1))
 
     return top_k_accuracy
 
@@ -53,7 +53,7 @@ class AvgStats:
         if not n:  # the mean of nothing is no number, and would stay one
             return
         values = [loss.detach(), *(metric(pred.detach(), target) for metric in self.metrics.values())]
-        wide = _wide(loss.device)
+        wide = wide_dtype(loss.device)
         added = torch.stack([value.to(wide) for value in values]) * n
         self._totals = added if self._totals is None else self._totals + added
         self.n_images += n
@@ -66,14 +66,16 @@ class AvgStats:
         return {name: total / self.n_images for name, total in zip(names, self._totals.tolist(), strict=True)}
 
 
-def _hard(target: Tensor) -> Tensor:
+def hard_targets(target: Tensor) -> Tensor:
+    """Class ids [B]; of soft targets [B, K] the class with the largest share."""
     return target if target.ndim == 1 else target.argmax(dim=1)
 
 
 def _mean(hits_B: Tensor) -> Tensor:
-    return hits_B.to(_wide(hits_B.device)).mean()
+    return hits_B.to(wide_dtype(hits_B.device)).mean()
 
 
-def _wide(device: torch.device) -> torch.dtype:
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """The widest float of the device."""
     # doubles keep a mean times a batch size exact to the image count; Apple's devices have none
     return torch.float32 if device.type == "mps" else torch.float64

@@ -1,62 +1,38 @@
-"""What a run directory says, read with care: a file that is missing or damaged becomes a note, never an error.
-
-Shapes: N images, K classes.
-"""
+"""What a run directory says, read with care: a file that is missing or damaged becomes a note, never an error."""
 
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from imagekit.errors import CheckpointError
+from imagekit.errors import CheckpointError, ImageError
+from imagekit.files.read import read_file
+from imagekit.look.data_facts import DataFacts, parse_data
+from imagekit.look.epochs import Row, best_number
+from imagekit.look.predictions import Predictions, read_predictions
+from imagekit.look.settings import flatten, read_origins
+from imagekit.pixels.open import Picture, open_image
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.recorder import read_events, read_rows
 from imagekit.runs.status import Status, read_status
 
-Row = Mapping[str, float | None]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Predictions:
-    """predictions.parquet: names, targets and predictions (0..K-1), probability of the prediction, loss."""
-
-    file_names: pa.ChunkedArray
-    target_N: Ints
-    prediction_N: Ints
-    probability_N: Floats
-    loss_N: Floats
-
-    def __len__(self) -> int:
-        return len(self.target_N)
-
-    def count(self, n_classes: int) -> Ints:
-        """The confusion matrix, int64 [K, K]: rows are the truth, columns the prediction."""
-        cells = self.target_N * n_classes + self.prediction_N
-        return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
-
-    def worst_errors(self, n: int) -> list[int]:
-        """The rows of the `n` wrong predictions with the highest loss, highest first; equals by row, NaN last."""
-        wrong = np.flatnonzero(self.target_N != self.prediction_N)
-        loss = np.where(np.isnan(self.loss_N[wrong]), -np.inf, self.loss_N[wrong])
-        return [int(row) for row in wrong[np.argsort(-loss, kind="stable")[:n]]]
+MAX_TELEMETRY_BYTES = 4_000_000  # what a page can still carry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFacts:
-    """A run as far as it can be read. `config`, `environment`: dotted key and value; `notes`: what is missing."""
+    """A run as far as it can be read.
+
+    config, environment: dotted key and value. origins: dotted key of a setting -> where its value came from. telemetry:
+    the bytes of telemetry.png and what they show. notes: what is missing.
+    """
 
     layout: RunLayout
     status: Status
@@ -64,22 +40,20 @@ class RunFacts:
     vocab: tuple[str, ...]
     class_names: tuple[str, ...]
     predictions: Predictions | None
+    data: DataFacts | None
     config: tuple[tuple[str, str], ...]
+    origins: Mapping[str, str]
     environment: tuple[tuple[str, str], ...]
     timing: Mapping[str, float]
+    telemetry: tuple[bytes, Picture] | None
     command: str | None
     failure: str | None
     notes: tuple[str, ...]
 
     def best_row(self) -> Row | None:
-        """The row with the highest valid accuracy, the latest of equals; None without any."""
-        known = [(value, number) for number, row in enumerate(self.rows) if is_number(value := _accuracy(row))]
-        return self.rows[max(known)[1]] if known else None
-
-
-def is_number(value: float | None) -> bool:
-    """True for what can be compared and drawn: neither None nor NaN nor infinity."""
-    return value is not None and math.isfinite(value)
+        """The row of the best epoch; None without any."""
+        number = best_number(self.rows)
+        return None if number is None else self.rows[number]
 
 
 def read_facts(run: Path) -> RunFacts:
@@ -90,10 +64,14 @@ def read_facts(run: Path) -> RunFacts:
     names = _read_json(layout.vocab, notes, "classes are shown by their number")
     predictions = _read_predictions(layout, notes)
     vocab, class_names = _names(names, predictions)
-    if predictions is not None and len(predictions) and _highest(predictions) >= len(vocab):
+    if predictions is not None and predictions.highest_class() >= len(vocab) and len(predictions):
         notes.append(f"{layout.predictions.name} names classes that {layout.vocab.name} lacks and is left out")
         predictions = None
     timing = _read_json(layout.timing, notes, "times are those of the epochs")
+    data = _read_data(layout, notes)
+    config, origins = _read_config(layout, notes)
+    environment = _read_json(layout.environment, notes, "the machine is not known")
+    command = _read_json(layout.command, notes, "the command line is not known")
     return RunFacts(
         layout=layout,
         status=status,
@@ -101,31 +79,18 @@ def read_facts(run: Path) -> RunFacts:
         vocab=vocab,
         class_names=class_names,
         predictions=predictions,
-        config=_read_config(layout, notes),
-        environment=tuple(flatten(_read_json(layout.environment, notes, "the machine is not known"))),
+        data=data or _digest_alone(command),
+        config=config,
+        origins=origins,
+        environment=tuple(flatten(environment)),
         timing={
             key: float(value) for key, value in timing.items() if type(value) in (int, float) and abs(value) < 1e15
         },
-        command=_command(layout, notes),
+        telemetry=_read_telemetry(layout, notes),
+        command=_command_line(command),
         failure=_failure(layout, status),
         notes=tuple(notes),
     )
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key and value as text, in the order of the file; sizes in bytes are read out in GiB."""
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        if isinstance(item, Mapping):
-            yield from flatten(item, f"{name}.")
-        elif type(item) is int and key.endswith("_bytes"):
-            yield name.removesuffix("_bytes"), f"{min(item, 2**80) / 2**30:.1f} GiB"
-        elif item is not None:
-            yield name, json.dumps(item, ensure_ascii=False) if isinstance(item, list | bool) else str(item)
-
-
-def _accuracy(row: Row) -> float | None:
-    return row.get("valid_accuracy")
 
 
 def _read_metrics(layout: RunLayout, notes: list[str]) -> tuple[Row, ...]:
@@ -164,20 +129,15 @@ def _names(names: Mapping[str, Any], predictions: Predictions | None) -> tuple[t
     """Vocab and class names of equal length; class numbers where there are none."""
     found = [names.get(key) for key in ("vocab", "class_names")]
     vocab, class_names = (tuple(map(str, value)) if isinstance(value, list) else () for value in found)
-    if not vocab and predictions is not None and len(predictions):
-        vocab = tuple(str(number) for number in range(min(_highest(predictions) + 1, 10_000)))
+    if not vocab and predictions is not None:
+        vocab = tuple(str(number) for number in range(min(predictions.highest_class() + 1, 10_000)))
     return vocab, class_names if len(class_names) == len(vocab) else vocab
 
 
-def _highest(predictions: Predictions) -> int:
-    return int(max(predictions.target_N.max(), predictions.prediction_N.max()))
-
-
 def _read_predictions(layout: RunLayout, notes: list[str]) -> Predictions | None:
-    effect = "no confusion matrix, no accuracy per class, no errors"
+    effect = "no confusion matrix, no scores per class, no losses of single images"
     try:
-        with layout.predictions.open("rb") as file:
-            return _predictions(pq.read_table(file, columns=["file_name", *_COLUMNS]))
+        return read_predictions(layout.predictions)
     except FileNotFoundError:
         notes.append(f"{layout.predictions.name} is missing: {effect}")
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
@@ -185,38 +145,53 @@ def _read_predictions(layout: RunLayout, notes: list[str]) -> Predictions | None
     return None
 
 
-_COLUMNS = {"target": pa.int64(), "prediction": pa.int64(), "probability": pa.float64(), "loss": pa.float64()}
-
-
-def _predictions(table: pa.Table) -> Predictions:
-    target_N, prediction_N, probability_N, loss_N = (
-        table.column(name).cast(type_).to_numpy() for name, type_ in _COLUMNS.items()
-    )
-    if target_N.dtype != np.int64 or prediction_N.dtype != np.int64:  # Arrow turns nulls into NaN
-        raise ValueError("a null among the classes")
-    if len(table) and min(target_N.min(), prediction_N.min()) < 0:
-        raise ValueError("a class below 0")
-    return Predictions(
-        file_names=table.column("file_name").cast(pa.string()),
-        target_N=target_N,
-        prediction_N=prediction_N,
-        probability_N=probability_N,
-        loss_N=loss_N,
-    )
-
-
-def _read_config(layout: RunLayout, notes: list[str]) -> tuple[tuple[str, str], ...]:
+def _read_data(layout: RunLayout, notes: list[str]) -> DataFacts | None:
+    effect = "what the run was trained on is not known"
+    n_notes = len(notes)
+    value = _read_json(layout.data, notes, effect)
+    if len(notes) > n_notes:
+        return None
     try:
-        return tuple(flatten(tomllib.loads(layout.config.read_text(encoding="utf-8"))))
+        return parse_data(value)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        notes.append(f"{layout.data.name} is damaged: {effect}")
+        return None
+
+
+def _digest_alone(command: Mapping[str, Any]) -> DataFacts | None:
+    """What runs of before data.json say of their data, beside the command line."""
+    digest = command.get("rows_sha256")
+    return DataFacts(facts=(("rows_sha256", digest),)) if isinstance(digest, str) else None
+
+
+def _read_config(layout: RunLayout, notes: list[str]) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
+    try:
+        text = layout.config.read_text(encoding="utf-8")
+        return tuple(flatten(tomllib.loads(text))), read_origins(text)
     except FileNotFoundError:
         notes.append(f"{layout.config.name} is missing: the settings are not known")
     except (OSError, ValueError, RecursionError):
         notes.append(f"{layout.config.name} is damaged: the settings are not known")
-    return ()
+    return (), {}
 
 
-def _command(layout: RunLayout, notes: list[str]) -> str | None:
-    words = _read_json(layout.command, notes, "the command line is not known").get("argv")
+def _read_telemetry(layout: RunLayout, notes: list[str]) -> tuple[bytes, Picture] | None:
+    """None in silence where there is none: only a run that was asked for telemetry has it."""
+    try:
+        content = read_file(layout.telemetry, max_bytes=MAX_TELEMETRY_BYTES)
+        picture = open_image(content)
+    except ImageError as error:
+        if error.reason != "vanished":
+            notes.append(f"{layout.telemetry.name} cannot be used ({error.reason}): no activations")
+        return None
+    if picture.format != "PNG":
+        notes.append(f"{layout.telemetry.name} cannot be used (it is {picture.format}): no activations")
+        return None
+    return content, picture
+
+
+def _command_line(command: Mapping[str, Any]) -> str | None:
+    words = command.get("argv")
     return shlex.join(map(str, words)) if isinstance(words, list) and words else None
 
 

@@ -13,8 +13,11 @@ import jinja2
 from markupsafe import Markup
 
 from imagekit.look.lettering import ELLIPSIS, visible
+from imagekit.look.style import STYLE
 
 GENERATOR = '<meta name="generator" content="imagekit report">'  # near the start: known again before it is replaced
+# base and form do not fall under default-src
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 MAX_TEXT = 300  # signs; longer ones lose their middle, so that a path keeps its file name
 
 
@@ -28,7 +31,7 @@ def render(**values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.from_string(TEMPLATE).render(generator=Markup(GENERATOR), **values)
+    return environment.from_string(TEMPLATE).render(generator=Markup(GENERATOR), policy=Markup(POLICY), **values)
 
 
 def data_uri(data: bytes, media_type: str) -> Markup:
@@ -42,98 +45,27 @@ def _harmless(value: object) -> object:
     return visible(value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT // 2]}{ELLIPSIS}{value[-MAX_TEXT // 2 :]}")
 
 
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --paper: #ffffff; --raised: #f6f7f9; --line: #dfe3e8; --ink: #1f2328; --quiet: #5b6572;
-  --right: #0072b2; --wrong: #b34d00; --bar: #e3e7ec; --warn-paper: #fff6e0; --warn-line: #d9a400;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #14171b; --raised: #1c2026; --line: #323841; --ink: #e6e9ed; --quiet: #a0a9b5;
-    --right: #4db2ec; --wrong: #f0955a; --bar: #2b313a; --warn-paper: #2e2810; --warn-line: #b08a1a;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 68rem; padding: 1.5rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
-}
-h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); }
-p { margin: .5rem 0; max-width: 46rem; }
-.quiet { color: var(--quiet); }
-.small { font-size: .875rem; }
-.notes {
-  margin: 1.25rem 0; padding: .6rem 1rem; background: var(--warn-paper); border-left: 4px solid var(--warn-line);
-}
-.notes ul { margin: .25rem 0; padding-left: 1.1rem; }
-.tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 0;
-}
-.tiles > div { background: var(--raised); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
-.tiles dt { color: var(--quiet); font-size: .8125rem; }
-.tiles dd { margin: 0; font-size: 1.5rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.tiles dd small { display: block; color: var(--quiet); font-size: .8125rem; font-weight: 400; }
-.scroll { overflow: auto; max-height: 34rem; border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem; }
-th, td { padding: .4rem .75rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: middle; }
-tbody tr:last-child > * { border-bottom: 0; }
-thead th {
-  position: sticky; top: 0; background: var(--raised); font-size: .8125rem; color: var(--quiet); white-space: nowrap;
-}
-tbody th { font-weight: 500; }
-.number { text-align: right; white-space: nowrap; }
-th.number, td.number { padding-left: .5rem; padding-right: .6rem; }
-.name { overflow-wrap: anywhere; min-width: 9rem; }
-.best td { font-weight: 600; }
-.best td:first-child { box-shadow: inset 3px 0 var(--right); }
-.right { color: var(--right); }
-.wrong { color: var(--wrong); }
-.bar { background: var(--bar); border-radius: 4px; height: .7rem; min-width: 5rem; }
-.bar span { display: block; background: var(--right); border-radius: 4px; height: 100%; }
-.picture { background: #ffffff; border: 1px solid var(--line); border-radius: 8px; padding: .5rem; }
-.picture img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
-.wide { overflow-x: auto; }
-.wide img { min-width: min(34rem, 100vw * 2); }
-.thumb { width: 6.5rem; padding: .3rem .3rem .3rem .75rem; }
-.thumb img { display: block; max-width: 96px; max-height: 96px; border-radius: 4px; }
-code { font: .875em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-.facts {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 2rem;
-  align-items: start;
-}
-.facts th { width: 45%; font-weight: 400; color: var(--quiet); overflow-wrap: anywhere; }
-.facts td { overflow-wrap: anywhere; }
-footer { margin-top: 3rem; color: var(--quiet); font-size: .8125rem; }
-@media (max-width: 40rem) {
-  body { padding: 1rem .75rem 3rem; }
-  th, td { padding: .35rem .5rem; }
-  .tiles { grid-template-columns: 1fr 1fr; }
-}
-@media print {
-  :root {
-    --paper: #ffffff; --raised: #ffffff; --line: #c9ced5; --ink: #000000; --quiet: #444b54; --right: #0072b2;
-    --wrong: #b34d00; --bar: #e3e7ec;
-  }
-  body { max-width: none; padding: 0; font-size: 10.5pt; }
-  .scroll { max-height: none; overflow: visible; border: 0; }
-  thead th { position: static; }
-  h2 { break-after: avoid; }
-  tr, .picture, .tiles > div { break-inside: avoid; }
-  .picture { border: 0; }
-  .bar, .bar span { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""
-
 TEMPLATE = (
-    """<!doctype html>
+    """{% macro fact_tables(columns) %}
+<div class="facts">
+{% for column in columns %}
+<table><tbody>
+{% for fact in column %}
+<tr><th scope="row">{{ fact.key }}</th><td>{{ fact.value }}
+{% if fact.origin %}<span class="origin">{{ fact.origin }}</span>{% endif %}
+
+</td></tr>
+{% endfor %}
+</tbody></table>
+{% endfor %}
+</div>
+{% endmacro %}
+<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 {{ generator }}
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }} · imagekit</title>
 <style>"""
@@ -221,51 +153,93 @@ epoch. A wrong cell is drawn stronger than its share, so that rare mistakes are 
 {% endif %}
 {% if classes.rows %}
 <section>
-<h2>Accuracy per class</h2>
-<p class="quiet small">Lowest first{% if classes.n > classes.rows | length %}; the lowest {{ classes.rows | length }} of
-{{ classes.n }} classes{% endif %}.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Accuracy per class">
+<h2>Classes</h2>
+<p class="quiet small">Lowest F1 first{% if classes.n > classes.rows | length %}; the lowest
+{{ classes.rows | length }} of {{ classes.n }} classes{% endif %}. Over the classes with images:
+{% for name, value in classes.means %}{{ name }} {{ value }}{{ "." if loop.last else ", " }}{% endfor %}</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Classes">
 <table>
-<thead><tr><th scope="col">class</th><th scope="col" class="number">accuracy</th><th scope="col"></th>
-<th scope="col" class="number">right</th><th scope="col" class="number">images</th></tr></thead>
+<thead><tr><th scope="col">class</th><th scope="col" class="number">images</th>
+<th scope="col" class="number">precision</th><th scope="col" class="number">recall</th>
+<th scope="col" class="number">F1</th><th scope="col"></th>
+{% if classes.has_train %}
+<th scope="col" class="number">train images</th>
+{% endif %}
+</tr></thead>
 <tbody>
 {% for item in classes.rows %}
 <tr><th scope="row" class="name">{{ item.name }}
 {% if item.id != item.name %}<span class="quiet small">{{ item.id }}</span>{% endif %}
 
 </th>
-<td class="number">{{ item.accuracy }}</td>
+<td class="number">{{ item.n }}</td><td class="number">{{ item.precision }}</td>
+<td class="number">{{ item.recall }}</td><td class="number">{{ item.f1 }}</td>
 <td><div class="bar"><span style="width:{{ item.width }}%"></span></div></td>
-<td class="number">{{ item.n_right }}</td><td class="number">{{ item.n }}</td></tr>
+{% if classes.has_train %}
+<td class="number">{{ item.n_train }}</td>
+{% endif %}
+</tr>
 {% endfor %}
 </tbody>
 </table>
 </div>
 </section>
 {% endif %}
-{% if errors %}
+{% if worst %}
 <section>
-<h2>Most certain errors</h2>
-<p class="quiet small">The {{ errors | length }} wrong predictions with the highest loss: where the model was surest,
-and where a label may be wrong.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Most certain errors">
+<h2>Highest losses</h2>
+<p class="quiet small">The {{ worst | length }} images with the highest loss after the best epoch: where the model was
+surest of something else, and where a label may be wrong.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Highest losses">
 <table>
-<thead><tr>{% if has_thumbnails %}<th scope="col"></th>{% endif %}<th scope="col">file</th><th scope="col">truth</th>
+<thead><tr>{% if has_thumbnails %}<th scope="col"></th>{% endif %}<th scope="col">file</th><th scope="col">label</th>
 <th scope="col">prediction</th><th scope="col" class="number">probability</th>
 <th scope="col" class="number">loss</th></tr></thead>
 <tbody>
-{% for item in errors %}
+{% for item in worst %}
 <tr>
 {% if has_thumbnails %}
 <td class="thumb">{% if item.thumbnail %}<img src="{{ item.thumbnail }}" alt="">{% endif %}</td>
 {% endif %}
 <td class="name"><code>{{ item.file_name }}</code></td><td class="right">{{ item.truth }}</td>
-<td class="wrong">{{ item.prediction }}</td><td class="number">{{ item.probability }}</td>
-<td class="number">{{ item.loss }}</td></tr>
+<td class="{{ "right" if item.is_right else "wrong" }}">{{ item.prediction }}</td>
+<td class="number">{{ item.probability }}</td><td class="number">{{ item.loss }}</td></tr>
 {% endfor %}
 </tbody>
 </table>
 </div>
+</section>
+{% endif %}
+{% if telemetry %}
+<section>
+<h2>Activations</h2>
+<p class="quiet small">What the layers gave, step by step.</p>
+<div class="picture wide">
+<img src="{{ telemetry.uri }}" alt="{{ telemetry.alt }}" width="{{ telemetry.width }}" height="{{ telemetry.height }}">
+</div>
+</section>
+{% endif %}
+{% if data_splits or data_facts %}
+<section>
+<h2>Data</h2>
+{% if data_splits %}
+<div class="scroll" tabindex="0" role="region" aria-label="Splits">
+<table>
+<thead><tr><th scope="col">split</th><th scope="col" class="number">images</th>
+<th scope="col" class="number">classes</th>
+<th scope="col" class="number">fewest of a class</th><th scope="col" class="number">most of a class</th>
+<th scope="col"></th></tr></thead>
+<tbody>
+{% for item in data_splits %}
+<tr><th scope="row" class="name">{{ item.split }}</th><td class="number">{{ item.images }}</td>
+<td class="number">{{ item.classes }}</td><td class="number">{{ item.fewest }}</td>
+<td class="number">{{ item.most }}</td><td class="role">{{ item.role }}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endif %}
+{{ fact_tables(data_facts) }}
 </section>
 {% endif %}
 {% if config or command %}
@@ -274,29 +248,13 @@ and where a label may be wrong.</p>
 {% if command %}
 <p><code>{{ command }}</code></p>
 {% endif %}
-<div class="facts">
-{% for column in config %}
-<table><tbody>
-{% for key, value in column %}
-<tr><th scope="row">{{ key }}</th><td>{{ value }}</td></tr>
-{% endfor %}
-</tbody></table>
-{% endfor %}
-</div>
+{{ fact_tables(config) }}
 </section>
 {% endif %}
 {% if environment %}
 <section>
 <h2>Environment</h2>
-<div class="facts">
-{% for column in environment %}
-<table><tbody>
-{% for key, value in column %}
-<tr><th scope="row">{{ key }}</th><td>{{ value }}</td></tr>
-{% endfor %}
-</tbody></table>
-{% endfor %}
-</div>
+{{ fact_tables(environment) }}
 </section>
 {% endif %}
 </main>

@@ -1,6 +1,6 @@
-"""The plots of a run, drawn by Pillow alone: curves over the epochs, and the confusion matrix.
+"""The curves of a run over its epochs, drawn by Pillow alone, and the axes that other plots use too.
 
-Shapes: K classes. Colours are those of Okabe and Ito, told apart by colour-blind people; light on the eye in print.
+Colours are those of Okabe and Ito, told apart by colour-blind people; light on the eye in print.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from imagekit.errors import ShapeError
-from imagekit.look.lettering import draw_slanted, fit_text, load_font
+from imagekit.look.epochs import best_number
+from imagekit.look.lettering import load_font
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -27,17 +27,19 @@ QUIET: Colour = (104, 112, 122)
 GRID: Colour = (229, 232, 236)
 BLUE: Colour = (0, 114, 178)
 VERMILION: Colour = (213, 94, 0)
+GREEN: Colour = (0, 158, 115)
+
+# name in the plot -> where its columns begin in metrics.csv, and its colour
+CURVES: dict[str, tuple[str, Colour]] = {
+    "train": ("train", VERMILION),
+    "valid": ("valid", BLUE),
+    "EMA": ("valid_ema", GREEN),
+}
 
 SMOOTH = 2  # drawn this much larger and reduced: Pillow's lines have no smooth edges of their own
 MIN_CURVES_SIZE = (300, 140)
 MOST_DRAWABLE = 1e12  # a loss beyond it has no readable axis
 MAX_MARKED_EPOCHS = 30
-
-MAX_COUNTED_CLASSES = 20  # above it a count no longer fits into its cell
-MAX_NAMED_CLASSES = 60
-MAX_CLASSES = 1000
-WRONG_POWER = 0.5  # 1 % of a row gives a tenth of the colour: rare mistakes are to be seen
-KEY_WIDTH = 340
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def draw_curves(rows: Sequence[Mapping[str, float | None]], *, size: tuple[int, 
     """Losses and accuracies of training and validation by epoch, side by side in one RGB picture.
 
     rows: one an epoch with epoch (counted from 1 where missing), train_loss, valid_loss, train_accuracy,
-    valid_accuracy (0..1). Values that are missing, None, not finite or beyond 1e12 are left out. size: width, height
-    in pixels. Raises ShapeError below 300 x 140.
+    valid_accuracy (0..1); valid_ema_loss and valid_ema_accuracy, of the averaged weights, where there are any. Values
+    that are missing, None, not finite or beyond 1e12 are left out. The valid accuracy of the best epoch is ringed.
+    size: width, height in pixels. Raises ShapeError below 300 x 140.
     """
     if size[0] < MIN_CURVES_SIZE[0] or size[1] < MIN_CURVES_SIZE[1]:
         raise ShapeError(
@@ -73,19 +76,26 @@ def draw_curves(rows: Sequence[Mapping[str, float | None]], *, size: tuple[int, 
     canvas = Image.new("RGB", (size[0] * SMOOTH, size[1] * SMOOTH), WHITE)
     pen = ImageDraw.Draw(canvas)
     half = canvas.width / 2
+    best = best_number(rows)
     for left, title, key, scale in ((0.0, "Loss", "loss", 1.0), (half, "Accuracy, %", "accuracy", 100.0)):
-        curves = {name: _points(rows, f"{name}_{key}", scale) for name in ("train", "valid")}
-        _draw_panel(pen, (left, 0, left + half, canvas.height), unit, title, curves, is_share=scale == 100)
+        curves = {name: _points(rows, f"{start}_{key}", scale) for name, (start, _) in CURVES.items()}
+        curves = {name: curve for name, curve in curves.items() if curve}
+        ringed = _point(rows, best, "valid_accuracy", scale) if best is not None and key == "accuracy" else None
+        area = (left, 0.0, left + half, float(canvas.height))
+        _draw_panel(pen, area, unit, title, curves, ringed=ringed, is_share=scale == 100)
     return canvas.reduce(SMOOTH)
 
 
 def _points(rows: Sequence[Mapping[str, float | None]], name: str, scale: float) -> list[Point]:
-    points: list[Point] = []
-    for number, row in enumerate(rows, start=1):
-        x, y = row.get("epoch"), row.get(name)
-        if y is not None and math.isfinite(y) and abs(y) <= MOST_DRAWABLE:
-            points.append((x if x is not None and math.isfinite(x) else number, y * scale))
-    return points
+    points = [_point(rows, number, name, scale) for number in range(len(rows))]
+    return [point for point in points if point is not None]
+
+
+def _point(rows: Sequence[Mapping[str, float | None]], number: int, name: str, scale: float) -> Point | None:
+    x, y = rows[number].get("epoch"), rows[number].get(name)
+    if y is None or not math.isfinite(y) or abs(y) > MOST_DRAWABLE:
+        return None
+    return (x if x is not None and math.isfinite(x) else number + 1, y * scale)
 
 
 def _draw_panel(
@@ -95,6 +105,7 @@ def _draw_panel(
     title: str,
     curves: Mapping[str, list[Point]],
     *,
+    ringed: Point | None,
     is_share: bool,
 ) -> None:
     """Title, legend, axes, then the curves with their last values."""
@@ -110,14 +121,12 @@ def _draw_panel(
     epochs = [x for x, _ in points]
     panel = Panel(box=box, unit=unit, xs=(min(epochs), max(epochs)), ys=(ticks[0], ticks[-1]))
     draw_axes(pen, panel, ticks)
-    colours = {"train": VERMILION, "valid": BLUE}
     for name, curve in curves.items():
-        _draw_curve(pen, panel, curve, colours[name])
-    best = max(curves["valid"], key=lambda point: (point[1], point[0]), default=None) if is_share else None
-    if best is not None:
-        _ring(pen, panel.place(*best), 6.5 * unit, unit)
-    _draw_legend(pen, (right - 14 * unit, top + 24 * unit), unit, colours, has_best=best is not None)
-    _label_ends(pen, panel, {name: curve for name, curve in curves.items() if curve}, colours, is_share=is_share)
+        _draw_curve(pen, panel, curve, CURVES[name][1])
+    if ringed is not None:
+        _ring(pen, panel.place(*ringed), 6.5 * unit, unit)
+    _draw_legend(pen, (right - 14 * unit, top + 24 * unit), unit, list(curves), has_best=ringed is not None)
+    _label_ends(pen, panel, curves, is_share=is_share)
 
 
 def draw_axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: Sequence[float], *, x_name: str = "epoch") -> None:
@@ -151,41 +160,48 @@ def _ring(pen: ImageDraw.ImageDraw, place: Point, radius: float, unit: float) ->
 
 
 def _draw_legend(
-    pen: ImageDraw.ImageDraw, right_middle: Point, unit: float, colours: dict[str, Colour], *, has_best: bool
+    pen: ImageDraw.ImageDraw, right_middle: Point, unit: float, names: Sequence[str], *, has_best: bool
 ) -> None:
     """From right to left: a sample of each line and its name."""
     x, y = right_middle
     font = load_font(round(13 * unit))
-    for name in (*(["best"] if has_best else []), *reversed(colours)):
+    for name in (*(["best"] if has_best else []), *reversed(names)):
         x -= font.getlength(name)
         pen.text((x, y), name, INK, font, anchor="lm")
         if name == "best":
             _ring(pen, (x - 12 * unit, y), 5 * unit, unit)
             x -= 34 * unit
         else:
-            pen.line((x - 26 * unit, y, x - 6 * unit, y), colours[name], max(1, round(2.6 * unit)))
+            pen.line((x - 26 * unit, y, x - 6 * unit, y), CURVES[name][1], max(1, round(2.6 * unit)))
             x -= 42 * unit
 
 
-def _label_ends(
-    pen: ImageDraw.ImageDraw,
-    panel: Panel,
-    curves: Mapping[str, list[Point]],
-    colours: Mapping[str, Colour],
-    *,
-    is_share: bool,
-) -> None:
-    """The name and last value of each curve beside its end; two that would touch move apart."""
-    font, gap = load_font(round(13 * panel.unit)), 17 * panel.unit
+def _label_ends(pen: ImageDraw.ImageDraw, panel: Panel, curves: Mapping[str, list[Point]], *, is_share: bool) -> None:
+    """The name and last value of each curve beside its end; those that would touch move apart."""
+    font = load_font(round(13 * panel.unit))
     ends = sorted((panel.place(*curve[-1])[1], name) for name, curve in curves.items())
-    heights = [y for y, _ in ends]
-    if len(ends) == 2 and heights[1] - heights[0] < gap:
-        middle = min(max(sum(heights) / 2, panel.box[1] + gap / 2), panel.box[3] - gap / 2)
-        heights = [middle - gap / 2, middle + gap / 2]
+    heights = spread([y for y, _ in ends], gap=17 * panel.unit, within=(panel.box[1], panel.box[3]))
     for y, (_, name) in zip(heights, ends, strict=True):
         value = curves[name][-1][1]
         number = f"{value:.1f}" if is_share else f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
-        pen.text((panel.box[2] + 13 * panel.unit, y), f"{name} {number}", colours[name], font, anchor="lm")
+        pen.text((panel.box[2] + 13 * panel.unit, y), f"{name} {number}", CURVES[name][1], font, anchor="lm")
+
+
+def spread(places: Sequence[float], *, gap: float, within: tuple[float, float]) -> list[float]:
+    """Places in ascending order, moved apart to at least `gap`; those that touch lie about their common middle."""
+    groups: list[list[float]] = []
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _row(groups[-1], gap, within)[0] - _row(groups[-2], gap, within)[-1] < gap:
+            last = groups.pop()
+            groups[-1] += last
+    return [place for group in groups for place in _row(group, gap, within)]
+
+
+def _row(group: Sequence[float], gap: float, within: tuple[float, float]) -> list[float]:
+    half = (len(group) - 1) / 2 * gap
+    middle = min(max(sum(group) / len(group), within[0] + half), max(within[0] + half, within[1] - half))
+    return [middle - half + number * gap for number in range(len(group))]
 
 
 def value_ticks(values: Sequence[float], *, is_share: bool = False) -> list[float]:
@@ -227,167 +243,3 @@ def tick_words(ticks: Sequence[float]) -> list[str]:
         return [f"{tick:.3g}" for tick in ticks]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{tick:.{decimals}f}" for tick in ticks]
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """The measures of one confusion matrix, in pixels. `scale`: 2 where there is text, to be sharp on every screen."""
-
-    n_classes: int
-    cell: int
-    scale: int
-    left: int
-    top: int
-    right: int
-
-    @property
-    def side(self) -> int:
-        return self.n_classes * self.cell
-
-    @property
-    def height(self) -> int:
-        return self.top + self.side + 70 * self.scale
-
-
-def draw_confusion(counts_KK: Sequence[Sequence[int]], names: Sequence[str]) -> Image.Image:
-    """Which class was taken for which: rows are the truth, columns the prediction.
-
-    Blue on the diagonal, as strong as its share of the row; vermilion beside it, as strong as the square root of its.
-    The counts are written for up to 20 classes, the names for up to 60. RGB; at most about 1,200 px a side, twice that
-    with names.
-    Raises ShapeError where the counts are not square, the names do not fit them, or there are over 1,000 classes.
-    """
-    counts = _check_counts(counts_KK, names)
-    grid = _measure(names)
-    canvas = Image.new("RGB", (grid.left + max(grid.side + grid.right, KEY_WIDTH * grid.scale), grid.height), WHITE)
-    cells = Image.fromarray(_shades(counts))
-    canvas.paste(cells.resize((grid.side, grid.side), Image.Resampling.NEAREST), (grid.left, grid.top))
-    pen = ImageDraw.Draw(canvas)
-    if len(names) <= MAX_NAMED_CLASSES:
-        _draw_lines(pen, grid)
-        _draw_names(canvas, pen, grid, names)
-    pen.rectangle((grid.left - 1, grid.top - 1, grid.left + grid.side, grid.top + grid.side), outline=QUIET)
-    if len(names) <= MAX_COUNTED_CLASSES:
-        _draw_counts(pen, grid, counts)
-    _draw_titles(canvas, pen, grid)
-    _draw_key(pen, grid)
-    return canvas
-
-
-def _check_counts(counts_KK: Sequence[Sequence[int]], names: Sequence[str]) -> Array:
-    n = len(names)
-    lengths = {len(row) for row in counts_KK}
-    if not n or len(counts_KK) != n or lengths != {n}:
-        columns = "/".join(str(length) for length in sorted(lengths)) or "0"
-        raise ShapeError(
-            f"the counts have {len(counts_KK)} rows of {columns}, there are {n} names",
-            where="draw_confusion: counts_KK",
-            fix="give as many rows and columns as names, at least one",
-        )
-    if n > MAX_CLASSES:
-        raise ShapeError(
-            f"there are {n:,} classes, a confusion matrix is drawn for at most {MAX_CLASSES:,}",
-            where="draw_confusion: names",
-            fix="draw the classes of interest alone",
-        )
-    return np.asarray(counts_KK, dtype=np.int64)
-
-
-def _measure(names: Sequence[str]) -> _Grid:
-    n = len(names)
-    scale = 2 if n <= MAX_NAMED_CLASSES else 1
-    if n <= MAX_COUNTED_CLASSES:
-        cell = min(64, max(36, 560 // n)) * scale
-    elif n <= MAX_NAMED_CLASSES:
-        cell = max(13, 800 // n) * scale
-    else:
-        return _Grid(n_classes=n, cell=max(1, 900 // n), scale=scale, left=50, top=50, right=30)
-    font = load_font(_name_px(cell, scale))
-    longest = max(font.getlength(fit_text(name, font, max_px=140 * scale)) for name in names)
-    is_slanted = _slant(cell, scale) == 45
-    return _Grid(
-        n_classes=n,
-        cell=cell,
-        scale=scale,
-        left=round(longest) + 52 * scale,
-        top=round(longest * (0.75 if is_slanted else 1.0)) + 58 * scale,
-        right=round(max(longest * 0.75 - cell / 2, 0) if is_slanted else 0) + 30 * scale,
-    )
-
-
-def _name_px(cell: int, scale: int) -> int:
-    return min(13 * scale, cell - 2 * scale)
-
-
-def _slant(cell: int, scale: int) -> int:
-    """Names climb at 45 degrees, easier to read, unless the columns are too narrow for it."""
-    return 45 if cell >= 24 * scale else 90
-
-
-def _shades(counts: Array) -> Array:
-    """uint8 [K, K, 3]: white to full colour."""
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    is_right = np.eye(len(counts), dtype=bool)
-    strength = np.where(is_right, share, share.clip(0, 1) ** WRONG_POWER)[..., None]
-    inks = np.where(is_right[..., None], np.array(BLUE), np.array(VERMILION))
-    shades: Array = np.rint(255 + (inks - 255) * strength).astype(np.uint8)
-    return shades
-
-
-def _draw_lines(pen: ImageDraw.ImageDraw, grid: _Grid) -> None:
-    for number in range(1, grid.n_classes):
-        at = number * grid.cell
-        pen.line((grid.left + at, grid.top, grid.left + at, grid.top + grid.side), GRID)
-        pen.line((grid.left, grid.top + at, grid.left + grid.side, grid.top + at), GRID)
-
-
-def _draw_names(canvas: Image.Image, pen: ImageDraw.ImageDraw, grid: _Grid, names: Sequence[str]) -> None:
-    font = load_font(_name_px(grid.cell, grid.scale))
-    for number, name in enumerate(names):
-        text, middle = fit_text(name, font, max_px=140 * grid.scale), (number + 0.5) * grid.cell
-        pen.text((grid.left - 8 * grid.scale, grid.top + middle), text, INK, font, anchor="rm")
-        start = (grid.left + middle, grid.top - 8 * grid.scale)
-        draw_slanted(canvas, start, text, font=font, fill=INK, degrees=_slant(grid.cell, grid.scale))
-
-
-def _draw_counts(pen: ImageDraw.ImageDraw, grid: _Grid, counts: Array) -> None:
-    words = [[_short_count(int(count)) for count in row] for row in counts]
-    longest = max((word for row in words for word in row), key=len)
-    px = 14 * grid.scale
-    while px > 6 and load_font(px).getlength(longest) > grid.cell - 8 * grid.scale:
-        px -= 1
-    shades = _shades(counts).astype(np.int64)
-    for (row, column), count in np.ndenumerate(counts):
-        is_dark = shades[row, column] @ (299, 587, 114) < 140_000
-        colour = WHITE if is_dark else INK if count else (176, 182, 190)
-        at = (grid.left + (column + 0.5) * grid.cell, grid.top + (row + 0.5) * grid.cell)
-        pen.text(at, words[row][column], colour, load_font(px), anchor="mm")
-
-
-def _short_count(count: int) -> str:
-    """At most five signs up to ten thousand million: 99999, 123k, 4.5M."""
-    if count < 100_000:
-        return str(count)
-    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
-
-
-def _draw_titles(canvas: Image.Image, pen: ImageDraw.ImageDraw, grid: _Grid) -> None:
-    font = load_font(15 * grid.scale)
-    pen.text((grid.left + grid.side / 2, 20 * grid.scale), "prediction", INK, font, anchor="mm")
-    start = (20 * grid.scale, grid.top + grid.side / 2 + font.getlength("truth") / 2)
-    draw_slanted(canvas, start, "truth", font=font, fill=INK, degrees=90)
-
-
-def _draw_key(pen: ImageDraw.ImageDraw, grid: _Grid) -> None:
-    """What the colours mean, below the matrix."""
-    scale, font = grid.scale, load_font(12 * grid.scale)
-    x, y = float(grid.left), grid.top + grid.side + 32 * scale
-    for word, ink, power in (("right", BLUE, 1.0), ("wrong", VERMILION, WRONG_POWER)):
-        pen.text((x, y), word, QUIET, font, anchor="lm")
-        x += font.getlength(word) + 6 * scale
-        for step in range(40):
-            strength = (step / 39) ** power
-            colour = tuple(round(255 + (part - 255) * strength) for part in ink)
-            pen.rectangle((x + step * scale, y - 5 * scale, x + (step + 1) * scale, y + 5 * scale), fill=colour)
-        x += 56 * scale
-    pen.text((x, y), "0 to 100 % of the row", QUIET, font, anchor="lm")

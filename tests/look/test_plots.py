@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagekit.errors import ShapeError
+from imagekit.look.confusion import draw_confusion
 from imagekit.look.lettering import draw_slanted, drawable, fit_text, load_font, visible
 from imagekit.look.plots import (
     BLUE,
+    GREEN,
+    INK,
     VERMILION,
-    draw_confusion,
     draw_curves,
     epoch_ticks,
     round_step,
+    spread,
     tick_words,
     value_ticks,
 )
@@ -99,6 +103,43 @@ def test_lower_loss_is_drawn_lower():
     columns = np.flatnonzero(is_train.any(axis=0))
     first, last = (np.flatnonzero(is_train[:, columns[i]]).mean() for i in (0, -1))
     assert first < last
+
+
+def test_averaged_weights_get_a_line_of_their_own_where_there_are_any():
+    rows = [row | {"valid_ema_loss": 1.0, "valid_ema_accuracy": 0.5 + 0.01 * i} for i, row in enumerate(fake_rows(6))]
+
+    for panel, without in zip(halves(draw_curves(rows)), halves(draw_curves(fake_rows(6))), strict=True):
+        assert count_pixels(panel, GREEN) > 100
+        assert count_pixels(without, GREEN) == 0
+
+
+def ring_of(rows: list[Row]) -> float:
+    """Where the ring of the best epoch is on the curve, as a share of the panel's width."""
+    _, panel = halves(draw_curves(rows))
+    below_legend = (np.asarray(panel) == INK).all(axis=2)[45:]
+    return float(np.flatnonzero(below_legend.any(axis=0)).mean()) / panel.width
+
+
+def test_the_epoch_that_was_kept_is_ringed_else_the_highest():
+    rows = fake_rows(5)
+    kept_early = [row | {"is_best": float(i == 1)} for i, row in enumerate(rows)]
+
+    assert ring_of(kept_early) < 0.5 < ring_of(rows)
+
+
+@settings(deadline=None, max_examples=50)
+@given(places=st.lists(st.floats(0, 100), min_size=1, max_size=5))
+def test_labels_move_apart_and_stay_in_their_order_and_within_the_panel(places: list[float]):
+    moved = spread(sorted(places), gap=10, within=(0, 100))
+
+    assert len(moved) == len(places)
+    assert all(later - earlier >= 10 - 1e-9 for earlier, later in pairwise(moved))
+    assert moved[0] >= -1e-9
+    assert moved[-1] <= 100 + 1e-9
+
+
+def test_labels_that_do_not_touch_stay_where_they_are():
+    assert spread([5, 50, 52, 90], gap=10, within=(0, 100)) == [5, 46, 56, 90]
 
 
 @settings(deadline=None)
