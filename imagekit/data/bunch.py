@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from imagekit.data.batches import Collate, SampleSource, collate
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.loaders import Loader, check_one_label, valid_split
@@ -22,11 +24,13 @@ def get_dls(
     num_workers: int = 0,
     collate: Collate = collate,
     pin_memory: bool = False,
+    balance_by: Tensor | None = None,
 ) -> tuple[Loader[Any], Loader[Any]]:
     """A train loader that shuffles anew in each epoch, and a valid loader of twice the batch that never does.
 
     The valid batch is twice as large, for no gradients are kept there. num_workers: processes that make batches, 0 for
-    none. collate: makes a batch of a list of Samples. Raises ConfigError for a dataset without `samples` and `seed`.
+    none. collate: makes a batch of a list of Samples. balance_by: class ids of the train rows: each class then comes
+    equally often. Raises ConfigError for a dataset without `samples` and `seed`.
     Source: fast.ai course v3, lesson 9.
     """
     for dataset in (train_ds, valid_ds):
@@ -36,11 +40,9 @@ def get_dls(
                 where="get_dls",
                 fix="give LabeledData, an ItemList or a ManifestDataset, or use torch's own DataLoader",
             )
-    train = Loader(train_ds, batch_size=bs, shuffle=True, n_workers=num_workers, collate=collate, pin_memory=pin_memory)
-    valid = Loader(
-        valid_ds, batch_size=2 * bs, shuffle=False, n_workers=num_workers, collate=collate, pin_memory=pin_memory
-    )
-    return train, valid
+    options: dict[str, Any] = {"n_workers": num_workers, "collate": collate, "pin_memory": pin_memory}
+    train = Loader(train_ds, batch_size=bs, shuffle=True, balance_by=balance_by, **options)
+    return train, Loader(valid_ds, batch_size=2 * bs, shuffle=False, **options)
 
 
 class DataBunch:
@@ -64,15 +66,25 @@ class DataBunch:
         root: Path | None = None,
         collate: Collate = collate,
         pin_memory: bool = False,
+        balance: bool = False,
     ) -> DataBunch:
         """Loaders over the manifest's train rows and those that `valid_split` names.
 
+        balance: every class comes equally often in training.
         Raises ManifestError when a split is empty, or when the manifest has several label columns.
         """
         check_one_label(manifest)
         train = ManifestDataset(manifest, "train", transforms=train_transforms, root=root, seed=seed)
         valid = ManifestDataset(manifest, valid_split(manifest), transforms=valid_transforms, root=root, seed=seed)
-        loaders = get_dls(train, valid, batch_size, num_workers=n_workers, collate=collate, pin_memory=pin_memory)
+        loaders = get_dls(
+            train,
+            valid,
+            batch_size,
+            num_workers=n_workers,
+            collate=collate,
+            pin_memory=pin_memory,
+            balance_by=train.targets() if balance else None,
+        )
         return cls(*loaders, c_in=3, c_out=len(manifest.vocab))
 
     @property

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from imagekit.data.batches import Collate, SampleSource, collate
@@ -57,7 +58,8 @@ class Loader(Generic[D]):
     """Batches of one dataset. With shuffle each iteration is the next epoch, from 0; `set_epoch` chooses another.
 
     n_workers 0 makes batches in this process. Workers stay between epochs with the transforms that they began with;
-    `close` ends them. Raises ConfigError for a batch size below 1, and where a second iteration is begun while workers
+    `close` ends them. balance_by: class ids of the rows: with shuffle, every class comes equally often (order.py).
+    Raises ConfigError for a batch size below 1, and where a second iteration is begun while workers
     serve the first; what the dataset and collate raise comes as it is, wherever it was raised.
     """
 
@@ -70,6 +72,7 @@ class Loader(Generic[D]):
         n_workers: int,
         collate: Collate = collate,
         pin_memory: bool = False,
+        balance_by: Tensor | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(
@@ -79,7 +82,9 @@ class Loader(Generic[D]):
         self.batch_size = batch_size
         self._shuffle, self._n_workers = shuffle, n_workers
         self._next_epoch, self._is_under_way = 0, False
-        self._batches = EpochBatches(len(dataset), batch_size=batch_size, seed=dataset.seed, shuffle=shuffle)
+        self._batches = EpochBatches(
+            len(dataset), batch_size=batch_size, seed=dataset.seed, shuffle=shuffle, balance_by=balance_by
+        )
         self._loader: DataLoader[Any] = DataLoader(
             _Batches(dataset, collate),
             batch_sampler=self._batches,
@@ -146,10 +151,8 @@ def check_one_label(manifest: Manifest) -> None:
     if not columns:
         return
     listed = ", ".join(columns[:N_LISTED]) + (", ..." if len(columns) > N_LISTED else "")
-    rule = manifest.metadata.label_rule.split(":")
-    file, path = rule[1:3] if rule[0] == "table" and len(rule) == 4 else ("FILE", "PATH")
     raise ManifestError(
         f"the manifest has {len(columns)} label columns, and a model learns one: {listed}",
         where=str(manifest.path),
-        fix=f"build a manifest with one of them: --label table:{file}:{path}:{columns[0]}, say",
+        fix=f"choose one with --target-column {columns[0]}, say",
     )

@@ -195,7 +195,7 @@ def test_several_label_columns_are_no_single_label(manifest):
     assert str(caught.value) == (
         "the manifest has 2 label columns, and a model learns one: a, b\n"
         f"  where: {manifest.path}\n"
-        "  fix: build a manifest with one of them: --label table:FILE:PATH:a, say"
+        "  fix: choose one with --target-column a, say"
     )
 
 

@@ -391,7 +391,7 @@ def test_several_label_columns_are_no_single_target(manifest_path):
         "c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, "
         "c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, ...\n"
         f"  where: {manifest_path}\n"
-        "  fix: build a manifest with one of them: --label table:FILE:PATH:c00, say"
+        "  fix: choose one with --target-column c00, say"
     )
     check_one_label(manifest)
 

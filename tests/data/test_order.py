@@ -1,10 +1,12 @@
 """The order of an epoch is a pure function of rows, seed and epoch."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekit.data.order import EpochBatches, SampleRef, epoch_order
+from imagekit.data.order import EpochBatches, SampleRef, balanced_order, epoch_order, keys_of
+from imagekit.errors import ConfigError
 
 
 @settings(deadline=None)
@@ -53,3 +55,67 @@ def test_batches_carry_their_epoch_and_every_row_once():
 
     assert sorted(refs) == [SampleRef(5, row) for row in range(10)]
     assert [ref.row for ref in refs] == epoch_order(10, seed=1, epoch=5).tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    counts=st.lists(st.integers(1, 20), min_size=1, max_size=5),
+    n_without=st.integers(0, 3),
+    seed=st.integers(0, 2**40),
+    epoch=st.integers(0, 100),
+)
+def test_in_a_balanced_epoch_every_class_comes_equally_often(counts, n_without, seed, epoch):
+    targets_N = torch.tensor([k for k, count in enumerate(counts) for _ in range(count)] + [-1] * n_without)
+
+    rows_M, copies_M = balanced_order(targets_N, seed=seed, epoch=epoch)
+
+    quota = -(-sum(counts) // len(counts))
+    assert torch.bincount(targets_N[rows_M], minlength=len(counts)).tolist() == [quota] * len(counts)
+    assert len(set(zip(rows_M.tolist(), copies_M.tolist(), strict=True))) == len(rows_M)  # no draw comes twice
+    assert rows_M.equal(balanced_order(targets_N, seed=seed, epoch=epoch)[0])
+
+
+def test_no_image_comes_again_before_all_others_of_its_class_have_come():
+    targets_N = torch.tensor([0] * 7 + [1] * 2)
+
+    rows = [row for epoch in range(7) for row in balanced_order(targets_N, seed=3, epoch=epoch)[0].tolist()]
+
+    # seven epochs of five each: five times round through seven, and 17 and a half times through two
+    assert {rows.count(row) for row in range(7)} == {5}
+    assert {rows.count(row) for row in (7, 8)} <= {17, 18}
+
+
+def test_the_balanced_order_of_five_rows_never_changes():
+    # golden: resumed runs depend on it
+    rows_M, copies_M = balanced_order(torch.tensor([0, 0, 0, 0, 1]), seed=0, epoch=1)
+
+    assert (rows_M.tolist(), copies_M.tolist()) == ([0, 0, 4, 4, 2, 4], [0, 1, 0, 1, 1, 2])
+
+
+def test_a_row_that_comes_again_has_other_draws():
+    first, again = keys_of([SampleRef(0, 4, 0), SampleRef(0, 4, 1)], seed=0).tolist()
+
+    assert first != again
+    assert first == int(keys_of([SampleRef(0, 4)], seed=0))
+
+
+def test_balanced_batches_are_counted_rightly_and_cut_as_others_are():
+    batches = EpochBatches(5, batch_size=4, seed=0, shuffle=True, balance_by=torch.tensor([0, 0, 0, 0, 1]))
+
+    assert len(batches) == 2
+    assert [len(batch) for batch in batches] == [4, 2]
+
+
+def test_without_shuffling_nothing_is_balanced():
+    batches = EpochBatches(3, batch_size=3, seed=0, shuffle=False, balance_by=torch.tensor([0, 0, 1]))
+
+    assert list(batches) == [[SampleRef(0, 0), SampleRef(0, 1), SampleRef(0, 2)]]
+
+
+def test_without_a_class_nothing_can_be_balanced():
+    with pytest.raises(ConfigError) as caught:
+        balanced_order(torch.tensor([-1, -1]), seed=0, epoch=0)
+
+    assert str(caught.value) == (
+        "no row has a class to balance by\n  where: balanced_order\n  fix: balance a set whose rows have labels"
+    )
