@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
-from imagekit.cli.frame import Outcome, imagekit_command, output_option
+from imagekit.cli.frame import Outcome, imagekit_command, output_option, root_option
 
 
 @imagekit_command("report", examples=["imagekit report run -o report.html"])
 @click.argument("run", type=click.Path(path_type=Path))
 @output_option("HTML file to write.  [default: RUN/report.html]", required=False)
-def report(run: Path, output: Path | None) -> Outcome:
-    """Write the report of RUN as one self-contained HTML file: curves, confusion matrix, epochs, worst predictions."""
+@root_option
+def report(run: Path, output: Path | None, root: Path | None) -> Outcome:
+    """Write the report of RUN as one self-contained HTML file: curves, confusion matrix, epochs, worst predictions.
+
+    With --root, the folder that the manifest's names are relative to, the worst predictions have their pictures.
+    """
     from imagekit.look.report import write_report
 
-    return write_report(run, output=output)
+    return write_report(run, output=output, images_root=root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from imagekit.cli.frame import (
     workers_option,
 )
 from imagekit.cli.screen import Screen
+from imagekit.cli.training_options import settings_of, training_options
+from imagekit.errors import UsageError
 
 
 @imagekit_command(
@@ -27,27 +30,18 @@ from imagekit.cli.screen import Screen
         "imagekit train nette160/metadata.parquet -o run",
         "imagekit train nette160/metadata.parquet -o run2 --epochs 20 --size 128 --lr 0.1 --seed 1",
         "imagekit train nette160/metadata.parquet -o again --config run/config.toml",
+        "imagekit train nette160/metadata.parquet -o run3 --model xresnet18 --opt adamw --set ema=0.99",
+        "imagekit train nette160/metadata.parquet --preset lesson-lsuv --print-config",
     ],
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@output_option("Run directory to write.")
+@output_option("Run directory to write.", required=False)
 @root_option
-@click.option("--config", type=click.Path(path_type=Path), metavar="TOML", help="File of settings, as RUN/config.toml.")
-@click.option(
-    "--model",
-    metavar="NAME",
-    help="Model: mini, xresnet18, ..., or one of your own as package.module:function.  [default: lesson-cnn]",
-)
+@training_options
 @click.option("--epochs", type=int, metavar="N", help="Passes over the train rows.  [default: 5]")
-@click.option(
-    "--size", type=int, metavar="N", help="Side of the square that the model sees, in pixels.  [default: 128]"
-)
-@click.option(
-    "--batch-size", type=int, metavar="N", help="Images a step; validation takes twice as many.  [default: 64]"
-)
-@click.option("--lr", type=float, metavar="X", help="Peak of the one-cycle learning rate.  [default: 0.2]")
-@click.option("--opt", metavar="NAME", help="Optimizer: adamw, lamb, muon, ...  [default: sgd]")
-@click.option("--device", metavar="D", help="auto, cpu, cuda, mps.  [default: auto]")
+@click.option("--lr", type=float, metavar="X", help="Peak of the learning rate.  [default: the optimizer's]")
+@click.option("--telemetry", is_flag=True, default=None, help="Record what the layers' activations do.")
+@click.option("--print-config", is_flag=True, help="Print every setting with its origin; train nothing.")
 @workers_option
 @seed_option
 @overwrite_option
@@ -56,9 +50,12 @@ def train(
     ctx: click.Context,
     /,
     file: Path,
-    output: Path,
+    output: Path | None,
     root: Path | None,
     config: Path | None,
+    preset: str | None,
+    sets: Sequence[str],
+    print_config: bool,
     workers: int,
     overwrite: bool,
     **given: Any,
@@ -67,21 +64,23 @@ def train(
 
     The run holds the configuration, metrics.csv, checkpoints (best and last), predictions joined to the manifest's
     names, curves, the confusion matrix and report.html. Same manifest, options, versions and threads: same weights.
-    A flag wins over the --config file, the file over the defaults.
+    A flag wins over the --config file, the file over the preset, the preset over the defaults.
     """
     # before torch is loaded: threads that spin while they wait keep decoding workers off the cores (scripts/LOG.md)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
+    if print_config:
+        return settings
+    if output is None:
+        raise UsageError("no -o was given", where="imagekit train", fix="name the run directory to write: -o RUN")
     from imagekit.look.report import write_report
-    from imagekit.training.config import resolve_config
     from imagekit.training.train import train as fit
 
-    if ctx.get_parameter_source("seed") is click.core.ParameterSource.DEFAULT:
-        given["seed"] = None  # so that the config file's stands
     screen = ctx.find_object(Screen)
     report = fit(
         file,
         output=output,
-        config=resolve_config(given, file=config),
+        config=settings,
         root=root,
         n_workers=workers,
         quiet=screen is not None and screen.settings.quiet,

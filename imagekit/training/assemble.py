@@ -6,32 +6,42 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from imagekit.batch.geometry import Rotate, Zoom
+from imagekit.batch.erase import RandomErasing
+from imagekit.batch.geometry import Rotate, Warp, Zoom
+from imagekit.batch.lighting import Brightness, Contrast, Saturation
 from imagekit.batch.normalize import Normalize, ToFloat
-from imagekit.batch.transform import Geometry
+from imagekit.batch.transform import Colour, Geometry, Pixels
+from imagekit.callbacks.accumulate import GradientAccumulation
 from imagekit.callbacks.batch_transforms import BatchTransforms
+from imagekit.callbacks.clip import GradientClip
 from imagekit.callbacks.device import DeviceCallback
+from imagekit.callbacks.mix import CutMix, MixUp
 from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.data.bunch import DataBunch
 from imagekit.environment import torch_facts
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
+from imagekit.learner.groups import body_and_head, trainable_parameters
 from imagekit.learner.learner import Learner
-from imagekit.learner.losses import cross_entropy
+from imagekit.learner.losses import balanced_weights, cross_entropy
 from imagekit.manifest.read import Manifest
 from imagekit.manifest.schema import ChannelStats
+from imagekit.models.lsuv import lsuv_init
 from imagekit.models.registry import create_model
 from imagekit.optim.presets import create_optimizer
-from imagekit.optim.schedules import cos_1cycle
+from imagekit.optim.schedules import Schedule, cos_1cycle, flat_cos, warmup_linear
 from imagekit.training.config import TrainConfig
+from imagekit.training.weights import freeze_body
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
 from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.tensors import MakeRGB
 
 VALID_CROP_SCALE = 1.0  # validation sees the whole image
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
 def choose_device(name: str) -> torch.device:
@@ -47,13 +57,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to train under bfloat16 autocast: as told, or for `auto` where the processor has instructions for it."""
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type to train under, None for float32: as told, or for `auto` bfloat16 where the processor computes in it."""
     if precision != "auto":
-        return precision == "bf16"
+        return _DTYPES[precision]
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch_facts().get("cpu_bf16"))
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    return torch.bfloat16 if device.type == "cpu" and bool(torch_facts().get("cpu_bf16")) else None
 
 
 def train_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
@@ -78,41 +88,97 @@ def make_loaders(manifest: Manifest, config: TrainConfig, *, root: Path | None, 
         seed=config.seed,
         root=root,
         pin_memory=pin,
+        balance=config.balance,
     )
 
 
-def one_cycle(config: TrainConfig) -> ParamScheduler:
-    """The learning rate up to its peak and down again, by two cosines."""
-    return ParamScheduler("lr", cos_1cycle(config.lr / 25, config.lr, config.lr / 1e4, peak=config.warm_up))
+def make_schedules(config: TrainConfig) -> list[Callback]:
+    """What moves the learning rate, of each parameter group about its own peak; none where it stays."""
+    if config.schedule == "constant":
+        return []
+    schedules = [_schedule(config, rate) for rate in config.rates]
+    return [ParamScheduler("lr", schedules if len(schedules) > 1 else schedules[0])]
+
+
+def _schedule(config: TrainConfig, peak: float) -> Schedule:
+    start, end = peak * config.lr_start, peak * config.lr_end
+    if config.schedule == "linear":
+        return warmup_linear(peak, warmup=config.warm_up, start=start, end=end)
+    if config.schedule == "flat-cosine":
+        return flat_cos(peak, flat=1 - config.warm_up, end=end)
+    return cos_1cycle(start, peak, end, peak=config.warm_up)
+
+
+def batch_augmentation(config: TrainConfig) -> tuple[list[Geometry | Colour], list[Pixels]]:
+    """What a training batch goes through on its device, before and after it is normalized; what is off is left out."""
+    # an identity would only cost time
+    before: list[Geometry | Colour] = [
+        *([Rotate(max_degrees=config.degrees)] if config.degrees else []),
+        *([Zoom(max_zoom=config.zoom)] if config.zoom > 1 else []),
+        *([Warp(magnitude=config.warp)] if config.warp else []),
+        *([Brightness(max_change=config.brightness)] if config.brightness else []),
+        *([Contrast(max_change=config.contrast)] if config.contrast else []),
+        *([Saturation(max_change=config.saturation)] if config.saturation else []),
+    ]
+    return before, [RandomErasing(p=config.erase)] if config.erase else []
 
 
 def batch_callbacks(stats: ChannelStats, config: TrainConfig, device: torch.device) -> list[Callback]:
     """What every pass over batches needs: device, batch transforms, precision."""
     to_input = [ToFloat(), Normalize(stats.mean, stats.std)]
-    augment: list[Geometry] = []  # an identity would only cost time
-    if config.degrees > 0:
-        augment.append(Rotate(max_degrees=config.degrees))
-    if config.zoom > 1:
-        augment.append(Zoom(max_zoom=config.zoom))
-    callbacks: list[Callback] = [DeviceCallback(device), BatchTransforms([*to_input, *augment], to_input)]
-    if uses_bf16(config.precision, device):
-        callbacks.append(MixedPrecision())
+    augment, erase = batch_augmentation(config)
+    callbacks: list[Callback] = [
+        DeviceCallback(device),
+        BatchTransforms([to_input[0], *augment, to_input[1], *erase], to_input),
+    ]
+    dtype = autocast_dtype(config.precision, device)
+    return [*callbacks, MixedPrecision(dtype=dtype)] if dtype is not None else callbacks
+
+
+def step_callbacks(config: TrainConfig, *, n_classes: int) -> list[Callback]:
+    """What decides how a step is made: mixing, accumulation, clipping, averaging."""
+    callbacks: list[Callback] = []
+    if config.mixup:
+        callbacks.append(MixUp(n_classes=n_classes, alpha=config.mixup))
+    if config.cutmix:
+        callbacks.append(CutMix(n_classes=n_classes, alpha=config.cutmix))
+    if config.accumulate > 1:
+        callbacks.append(GradientAccumulation(config.accumulate))
+    if config.clip:
+        callbacks.append(GradientClip(max_norm=config.clip))
     return callbacks
 
 
 def make_learner(
-    manifest: Manifest, data: DataBunch, config: TrainConfig, *, stats: ChannelStats, device: torch.device
+    manifest: Manifest,
+    data: DataBunch,
+    config: TrainConfig,
+    *,
+    stats: ChannelStats,
+    device: torch.device,
+    model: nn.Module | None = None,
 ) -> Learner:
     """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms.
 
-    stats: what batches are normalized with.
+    stats: what batches are normalized with. model: None makes that of the config. Validation measures plain cross
+    entropy, whatever training's loss smooths or weighs. With lsuv the model is initialised on a batch.
     """
-    model = create_model(config.model, c_in=3, c_out=len(manifest.vocab), seed=config.seed)
-    return Learner(
+    n_classes = len(manifest.vocab)
+    if model is None:
+        model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
+    weight_K = balanced_weights(data.train_ds.targets(), n_classes).to(device) if config.class_weights else None
+    callbacks = [*make_schedules(config), *batch_callbacks(stats, config, device)]
+    callbacks += step_callbacks(config, n_classes=n_classes)
+    learner = Learner(
         model,
         data,
-        loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing),
+        loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing, weight_K=weight_K),
+        valid_loss_func=cross_entropy,
         opt_func=partial(create_optimizer, config.opt, **config.opt_hypers),
-        lr=config.lr,
-        callbacks=[one_cycle(config), *batch_callbacks(stats, config, device)],
+        lr=config.rates if config.has_two_groups else config.rates[0],
+        splitter=body_and_head if config.has_two_groups else trainable_parameters,
+        callbacks=[*([freeze_body(model)] if config.freeze == "body" else []), *callbacks],
     )
+    if config.lsuv:
+        lsuv_init(model, learner.get_batch()[0])
+    return learner

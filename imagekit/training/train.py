@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-
+from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.checkpoint import CheckpointCallback
+from imagekit.callbacks.early_stopping import EarlyStopping
+from imagekit.callbacks.ema import ModelEma
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.callbacks.nan_guard import NanGuard
 from imagekit.callbacks.predictions import PredictionsCallback
-from imagekit.callbacks.progress import COLUMNS, COLUMNS_TOP5, ProgressCallback, write_line
+from imagekit.callbacks.progress import ProgressCallback, choose_columns, write_line
 from imagekit.callbacks.recorder import RecorderCallback
 from imagekit.callbacks.run_log import RunLog
+from imagekit.callbacks.telemetry import Telemetry
 from imagekit.callbacks.timing import TimingCallback
-from imagekit.data.loaders import check_one_label, valid_split
-from imagekit.environment import collect, version_line, versions
-from imagekit.errors import ImagekitError, ManifestError, OutputError, SourceError, UsageError
-from imagekit.files.atomic import write_text
+from imagekit.data.loaders import valid_split
+from imagekit.environment import version_line
 from imagekit.files.jsonl import write_json
 from imagekit.files.lock import output_lock
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
 from imagekit.learner.metrics import Metric, accuracy, top_k
-from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.runs.layout import RunLayout
-from imagekit.training.assemble import VALID_CROP_SCALE, choose_device, make_learner, make_loaders
-from imagekit.training.channels import RunStats, find_stats
+from imagekit.training.assemble import make_learner, make_loaders
+from imagekit.training.channels import find_stats
+from imagekit.training.checks import check_all
 from imagekit.training.config import TrainConfig
 from imagekit.training.predictions import write_predictions
-
-N_FILES_CHECKED = 200  # spread over the manifest; enough to notice a tree that moved, quick on a network disk
+from imagekit.training.run_files import Beginning, checkpoint_state, is_of_average, start_run
+from imagekit.training.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +50,8 @@ class TrainReport:
     seconds: float
     timing: dict[str, float]
     valid_split: str = "valid"
+    monitor: str = "valid_accuracy"
+    stopped: str | None = None
     exit_code: int = 0
 
     @property
@@ -70,14 +70,21 @@ class TrainReport:
         best, last = self.best, self.rows[-1]
         lines = [
             f"{self.valid_split} accuracy {last['valid_accuracy']:.4f} after {last['epoch']} epochs,"
-            f" best {best['valid_accuracy']:.4f} in epoch {best['epoch']}",
+            f" best {self._best_in_words()} in epoch {best['epoch']}",
             f"{self.seconds:.1f} s, {last['images_per_s']:,.0f} training images/s,"
             f" {last['data_wait']:.0%} of the time waiting for data",
             f"run: {self.run}, seed {self.seed}",
         ]
+        lines += [self.stopped] if self.stopped else []
         if last["data_wait"] > 0.3:
             lines.insert(2, "the loader is the bottleneck: try more --workers, or make a smaller subset")
         return "\n".join(lines)
+
+    def _best_in_words(self) -> str:
+        words = f"{self.best['valid_accuracy']:.4f}"
+        if self.monitor == "valid_accuracy":
+            return words
+        return f"{words}, by {self.monitor} {self.best[self.monitor]:.4f},"
 
     def to_dict(self) -> dict[str, object]:
         """The same facts as plain types."""
@@ -108,7 +115,7 @@ def train(
     manifest: Path | str,
     *,
     output: Path | str,
-    config: TrainConfig | None = None,
+    config: TrainConfig | Settings | None = None,
     root: Path | None = None,
     n_workers: int = 0,
     quiet: bool = False,
@@ -120,164 +127,102 @@ def train(
 
     It validates on `valid`, or where the manifest has none on the first `valid:<name>`. Mean and std are the
     manifest's, or measured on a sample of its train images where it was built without decoding them.
-    root: where the images are if not where the manifest says. n_workers: decoding processes, 0 for none.
+    config: settings with their origins are written down with these. root: where the images are if not where the
+    manifest says. n_workers: decoding processes, 0 for none.
     Raises UsageError with every problem found before work starts (exit 2), a single one as it is; ManifestError for an
     image that cannot be used; TrainingError when the loss is not finite.
     """
-    begun, config, run, path = time.monotonic(), config or TrainConfig(), Path(output), Path(manifest)
-    content, device = _check_all(path, run, config=config, root=root, overwrite=overwrite)
-    data = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
+    begun, run, path = time.monotonic(), Path(output), Path(manifest)
+    settings = config if isinstance(config, Settings) else Settings(config=config or TrainConfig(), origins={})
+    config = settings.config
+    checked = check_all(path, run, config=config, root=root, overwrite=overwrite)
+    content, say = checked.manifest, _say_nothing if quiet else write_line
+    data = make_loaders(content, config, root=root, n_workers=n_workers, pin=checked.device.type == "cuda")
     with output_lock(run), closing(data):
-        say = _say_nothing if quiet else write_line
+        for remark in checked.remarks:
+            say(remark)
         # before the files of an overwritten run go: an image that cannot be used must not cost them
         stats = find_stats(content, root=root, seed=config.seed, n_workers=n_workers, say=say)
-        _say_valid_split(content, say)
-        layout = _start_run(run, content, config, command=command)
-        learner = make_learner(content, data, config, stats=stats.channels, device=device)
-        metrics, timing, kept = MetricsCallback(_metrics(len(content.vocab))), TimingCallback(), _Rows()
-        predictions = PredictionsCallback()
-        state = _checkpoint_state(learner, content, config, stats)
-        columns = COLUMNS_TOP5 if len(content.vocab) > 5 else COLUMNS
-        log = RunLog(layout, head=_head(config, path, valid_split(content), stats), columns=columns)
-        callbacks: list[Callback] = [metrics, timing, predictions, kept, NanGuard(layout), RecorderCallback(layout)]
-        callbacks += [CheckpointCallback(layout, state), log]
-        callbacks += [*([] if quiet else [ProgressCallback(columns=columns)]), *extra_callbacks]
-        learner.fit(config.epochs, callbacks)
-        write_predictions(layout.predictions, data.valid_ds, predictions)
+        learner = make_learner(content, data, config, stats=stats.channels, device=checked.device, model=checked.model)
+        begin = Beginning(settings=settings, checked=checked, stats=stats, command=command)
+        fitted = _fit(learner, start_run(run, begin), begin, quiet=quiet, more=extra_callbacks)
+        write_predictions(RunLayout(run).predictions, data.valid_ds, fitted.predictions)
         seconds = time.monotonic() - begun
-        write_json(layout.timing, {**timing.totals(), "seconds": seconds})
+        write_json(RunLayout(run).timing, {**fitted.timing.totals(), "seconds": seconds})
     return TrainReport(
         run=run,
         manifest=path,
         images_root=Path(root or content.root),
-        rows=kept.rows,
+        rows=fitted.rows,
         seed=config.seed,
         seconds=seconds,
-        timing=timing.totals(),
+        timing=fitted.timing.totals(),
         valid_split=valid_split(content),
+        monitor=config.best_by,
+        stopped=fitted.stopped,
     )
+
+
+class _Fitted(NamedTuple):
+    """What a fit leaves in memory: a row an epoch, where the time went, predictions, why it ended early."""
+
+    rows: list[dict[str, Any]]
+    timing: TimingCallback
+    predictions: PredictionsCallback
+    stopped: str | None
+
+
+def _fit(learner: Learner, layout: RunLayout, begin: Beginning, *, quiet: bool, more: Sequence[Callback]) -> _Fitted:
+    """Fit, with all that watches and keeps."""
+    config, n_classes = begin.settings.config, len(begin.checked.manifest.vocab)
+    timing, kept, watching = TimingCallback(), _Rows(), _watching(config, n_classes)
+    predictions = next(callback for callback in watching if isinstance(callback, PredictionsCallback))
+    keeping = _keeping(layout, config, checkpoint_state(learner, begin))
+    stopping = EarlyStopping(config.best_by, patience=config.early_stop) if config.early_stop else None
+    columns = choose_columns(_measured(config, n_classes))
+    shown = [
+        RunLog(layout, head=_head(begin), columns=columns),
+        *([] if quiet else [ProgressCallback(columns=columns)]),
+    ]
+    ending = [] if stopping is None else [stopping]
+    learner.fit(config.epochs, [*watching, timing, kept, *keeping, *shown, *ending, *more])
+    return _Fitted(kept.rows, timing, predictions, None if stopping is None else stopping.reason)
 
 
 def _say_nothing(line: str) -> None:
     """For a quiet command."""
 
 
-def _say_valid_split(manifest: Manifest, say: Callable[[str], object]) -> None:
-    split = valid_split(manifest)
-    if split != "valid":
-        say(f"no row has split valid: validating on {split}")
+def _watching(config: TrainConfig, n_classes: int) -> list[Callback]:
+    """What measures, in the network's own weights and in the averaged ones, and says which epoch is the best."""
+    metrics = _metrics(n_classes)
+    ema = ModelEma(config.ema, metrics=metrics) if config.ema else None
+    is_averaged = ema is not None and is_of_average(config.best_by)
+    predictions = PredictionsCallback(of=ema if is_averaged else None)
+    watching = [MetricsCallback(metrics), *([ema] if ema is not None else []), BestCallback(config.best_by)]
+    return [*watching, predictions]
 
 
-def _head(config: TrainConfig, manifest: Path, split: str, stats: RunStats) -> list[str]:
+def _keeping(layout: RunLayout, config: TrainConfig, state: Callable[..., Any]) -> list[Callback]:
+    """What writes the run down."""
+    checkpoint = CheckpointCallback(layout, state, top_k=config.keep_best, monitor=config.best_by)
+    keeping: list[Callback] = [NanGuard(layout), RecorderCallback(layout), checkpoint]
+    return keeping + ([Telemetry(layout.telemetry_data)] if config.telemetry else [])
+
+
+def _head(begin: Beginning) -> list[str]:
+    config = begin.settings.config
     settings = ", ".join(f"{key} {value}" for key, value in config.to_dict().items())
-    data = f"validating on {split}, mean and std from {stats.source}"
-    return [version_line(), f"manifest {manifest}", settings, data]
+    data = f"validating on {valid_split(begin.checked.manifest)}, mean and std from {begin.stats.source}"
+    loaded = begin.checked.weights
+    weights = [] if loaded is None else [f"weights: {loaded}"]
+    return [version_line(), f"manifest {begin.checked.manifest.path}", settings, data, *weights]
 
 
 def _metrics(n_classes: int) -> dict[str, Metric]:
     return {"accuracy": accuracy, **({"top5": top_k(5)} if n_classes > 5 else {})}
 
 
-def _check_all(
-    path: Path, run: Path, *, config: TrainConfig, root: Path | None, overwrite: bool
-) -> tuple[Manifest, torch.device]:
-    """Everything that can be known beforehand; all problems at once."""
-    found: dict[str, Any] = {}
-    checks: list[tuple[str, Callable[[], Any]]] = [
-        ("manifest", lambda: _usable_manifest(path, root)),
-        ("device", lambda: choose_device(config.device)),
-        ("output", lambda: _check_output(run, overwrite=overwrite)),
-    ]
-    problems: list[ImagekitError] = []
-    for name, check in checks:
-        try:
-            found[name] = check()
-        except ImagekitError as error:
-            problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        listed = "\n".join(f"- {problem}".replace("\n", "\n  ") for problem in problems)
-        raise UsageError(f"{len(problems)} problems stand in the way of training:\n{listed}")
-    return found["manifest"], found["device"]
-
-
-def _usable_manifest(path: Path, root: Path | None) -> Manifest:
-    manifest = read_manifest(path)
-    check_one_label(manifest)
-    if len(manifest.vocab) < 2:
-        raise ManifestError(
-            f"there are {len(manifest.vocab)} classes, training needs at least 2",
-            where=str(path),
-            fix="choose a folder with more class folders, or another --label",
-        )
-    for split in ("train", valid_split(manifest)):
-        manifest.rows(split)
-    missing = manifest.missing_files(root=root, sample=N_FILES_CHECKED)
-    if missing:
-        raise SourceError(
-            f"{len(missing)} of {min(N_FILES_CHECKED, manifest.table.num_rows)} files looked for are not there,"
-            f" {missing[0]} for one",
-            where=str(root or manifest.root),
-            fix="give --root DIR, the folder that the manifest's names are relative to",
-        )
-    return manifest
-
-
-def _check_output(run: Path, *, overwrite: bool) -> None:
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
-        return
-    layout = RunLayout(run)
-    if not run.is_dir() or not layout.status.exists():
-        raise OutputError(
-            "the output exists and is not a run of imagekit train",
-            where=str(run),
-            fix="give another -o, or move it away yourself",
-        )
-    if not overwrite:
-        raise OutputError("the run exists already", where=str(run), fix="give another -o, or --overwrite to train anew")
-
-
-def _start_run(run: Path, manifest: Manifest, config: TrainConfig, *, command: Sequence[str]) -> RunLayout:
-    """Make the folder and write down what is about to happen; files of an overwritten run go first."""
-    layout = RunLayout(run)
-    layout.clear()
-    layout.create()
-    write_text(layout.config, config.to_toml())
-    write_json(layout.command, {"argv": list(command or sys.argv[:1]), "rows_sha256": manifest.metadata.rows_sha256})
-    write_json(layout.environment, collect(run))
-    names = {"vocab": list(manifest.vocab), "class_names": list(manifest.metadata.class_names)}
-    write_text(layout.vocab, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
-    return layout
-
-
-def _checkpoint_state(
-    learner: Learner, manifest: Manifest, config: TrainConfig, stats: RunStats
-) -> Callable[[], dict[str, Any]]:
-    """A function that gives the whole state; `model` alone is enough to use the weights elsewhere."""
-    metadata = manifest.metadata
-
-    def state() -> dict[str, Any]:
-        loop = learner.state_dict()
-        return {
-            "model": loop["model"],
-            "model_name": config.model,
-            "model_args": {"c_in": 3, "c_out": len(metadata.vocab)},
-            "vocab": list(metadata.vocab),
-            "class_names": list(metadata.class_names),
-            "mean": list(stats.channels.mean),
-            "std": list(stats.channels.std),
-            "stats": stats.to_dict(),
-            "size": config.size,
-            "crop": VALID_CROP_SCALE,
-            "optimizer": loop["optimizer"],
-            "epochs_done": loop["epochs_done"],
-            "n_iter": learner.n_iter,
-            "row": dict(learner.row),
-            "config": config.to_dict(),
-            "rows_sha256": metadata.rows_sha256,
-            "versions": versions(),
-            "threads": torch.get_num_threads(),
-        }
-
-    return state
+def _measured(config: TrainConfig, n_classes: int) -> list[str]:
+    """Columns of the row beyond those that every run has."""
+    return [*(["valid_top5"] if n_classes > 5 else []), *(["valid_ema_accuracy"] if config.ema else [])]

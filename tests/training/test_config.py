@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imagekit.errors import ConfigError
 from imagekit.optim.presets import OPTIMIZERS
-from imagekit.training.config import TrainConfig, resolve_config
+from imagekit.training.config import OPT_DEFAULTS, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,26 @@ from imagekit.training.config import TrainConfig, resolve_config
             'device is "cupa", which is not known\n  where: device\n'
             '  fix: did you mean "cuda"? known: auto, cpu, cuda, mps',
         ),
+        ({"warp": 0.7}, "warp is 0.7, must be from 0 to 0.6\n  where: warp\n  fix: correct warp"),
+        ({"ema": 1.0}, "ema is 1.0, must be from 0 to 0.999999\n  where: ema\n  fix: correct ema"),
+        (
+            {"schedule": "onecycle"},
+            'schedule is "onecycle", which is not known\n  where: schedule\n'
+            '  fix: did you mean "one-cycle"? known: constant, flat-cosine, linear, one-cycle',
+        ),
+        (
+            {"freeze": "boddy"},
+            'freeze is "boddy", which is not known\n  where: freeze\n  fix: did you mean "body"? known: body, none',
+        ),
+        (
+            {"mixup": 0.4, "cutmix": 1.0},
+            "mixup is 0.4 and cutmix is 1.0, of which one can be on\n  where: mixup, cutmix\n"
+            "  fix: set one of them to 0",
+        ),
         (
             {"precision": "bf17"},
             'precision is "bf17", which is not known\n  where: precision\n'
-            '  fix: did you mean "bf16"? known: auto, bf16, fp32',
+            '  fix: did you mean "bf16"? known: auto, bf16, fp16, fp32',
         ),
     ],
 )
@@ -90,42 +106,76 @@ def test_toml_gives_the_same_config_back(lr, epochs, momentum):
     assert TrainConfig.from_dict(tomllib.loads(config.to_toml())) == config
 
 
-def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
-    file = tmp_path / "run.toml"
-    file.write_text("lr = 0.5\nepochs = 7\n")
+def test_every_optimizer_has_a_learning_rate_of_its_own():
+    assert set(OPT_DEFAULTS) == set(OPTIMIZERS)
+    assert TrainConfig(opt="adamw").lr == 2e-3
+    assert TrainConfig(opt="adamw", lr=0.1).lr == 0.1
 
-    config = resolve_config({"lr": 0.1, "epochs": None}, file=file)
 
-    assert (config.lr, config.epochs, config.size) == (0.1, 7, 128)
+def test_hypers_that_were_not_told_are_the_optimizers_own():
+    sgd, adamw, adafactor = TrainConfig(), TrainConfig(opt="adamw"), TrainConfig(opt="adafactor")
+
+    assert (sgd.lr, sgd.momentum, sgd.weight_decay) == (0.2, 0.9, 1e-4)
+    assert (adamw.momentum, adamw.weight_decay) == (0.9, 0.01)
+    assert adafactor.momentum is None
+
+
+def test_further_hypers_of_the_optimizer_go_along():
+    assert TrainConfig(opt="adam", opt_options={"eps": 1e-3}).opt_hypers == {
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "eps": 1e-3,
+    }
+
+
+def test_body_and_head_have_their_rates():
+    assert TrainConfig(lr=0.1, body_lr=0.1).rates == pytest.approx([0.01, 0.1])
+    assert TrainConfig(lr=0.1).rates == [0.1]
+    assert TrainConfig(lr=0.1, body_lr=0.1, freeze="body").rates == [0.1]
+
+
+def test_the_best_epoch_is_told_by_accuracy_or_by_that_of_the_averaged_weights():
+    assert TrainConfig().best_by == "valid_accuracy"
+    assert TrainConfig(ema=0.99).best_by == "valid_ema_accuracy"
+    assert TrainConfig(ema=0.99, monitor="valid_loss").best_by == "valid_loss"
+
+
+def test_tables_and_text_come_back_from_toml():
+    config = TrainConfig(
+        model_options={"nfs": [8, 16], "act": "mish"},
+        opt_options={"eps": 1e-6},
+        weights='odd "name"\x7f\n.pt',
+        lsuv=True,
+        fold=2,
+    )
+
+    assert TrainConfig.from_dict(tomllib.loads(config.to_toml())) == config
+
+
+def test_what_toml_cannot_hold_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(model_options={"nfs": {1, 2}}).to_toml()
+
+    assert str(caught.value) == (
+        "{1, 2} is a set, which a settings file cannot hold\n  where: TrainConfig.to_toml\n"
+        "  fix: use text, numbers, true or false, and lists of them"
+    )
 
 
 @pytest.mark.parametrize(
-    ("content", "text"),
+    ("values", "text"),
     [
-        ("lr = ", "not a TOML file: Invalid value (at end of document)\n  where: FILE\n  fix: write key = value lines"),
-        ("epochs = 0", "epochs is 0, must be at least 1\n  where: FILE: epochs\n  fix: correct epochs"),
+        ({"lsuv": 1}, "lsuv is 1, must be of type bool\n  where: lsuv\n  fix: correct the type of lsuv"),
         (
-            'epochs = "5"',
-            "epochs is '5', must be of type int\n  where: FILE: epochs\n  fix: correct the type of epochs",
+            {"model_options": "act"},
+            "model_options is 'act', must be of type table\n  where: model_options\n"
+            "  fix: correct the type of model_options",
         ),
-        ("lr = true", "lr is True, must be of type float\n  where: FILE: lr\n  fix: correct the type of lr"),
+        ({"epochs": None}, "epochs is None, must be of type int\n  where: epochs\n  fix: correct the type of epochs"),
     ],
 )
-def test_a_bad_file_is_told_by_its_name_and_key(tmp_path, content, text):
-    file = tmp_path / "run.toml"
-    file.write_text(content)
-
+def test_a_value_of_another_type_is_refused(values, text):
     with pytest.raises(ConfigError) as caught:
-        resolve_config({}, file=file)
+        TrainConfig.from_dict(values)
 
-    assert str(caught.value) == text.replace("FILE", str(file))
-
-
-def test_a_file_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(ConfigError) as caught:
-        resolve_config({}, file=tmp_path / "none.toml")
-
-    assert str(caught.value) == (
-        f"the file cannot be read: No such file or directory\n  where: {tmp_path / 'none.toml'}\n"
-        "  fix: give the path of a TOML file of settings"
-    )
+    assert str(caught.value) == text

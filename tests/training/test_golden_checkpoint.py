@@ -6,7 +6,7 @@ import torch
 
 from imagekit.runs.checkpoint import load_checkpoint
 from imagekit.training.config import TrainConfig
-from imagekit.training.evaluate import REQUIRED, load_model
+from imagekit.training.trained import REQUIRED, load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoint-v1.pt"
 LOGITS = [-0.22115, -0.44869]  # of the picture below, when the file was written

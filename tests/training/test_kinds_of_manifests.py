@@ -158,7 +158,7 @@ def test_train_and_evaluate_refuse_several_label_columns_by_name(two_valids, tmp
     text = (
         "the manifest has 2 label columns, and a model learns one: colour, shape\n"
         f"  where: {manifest}\n"
-        "  fix: build a manifest with one of them: --label table:labels.csv:path:colour, say"
+        "  fix: choose one with --target-column colour, say"
     )
 
     with pytest.raises(ManifestError) as training:

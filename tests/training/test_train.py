@@ -56,7 +56,7 @@ def test_a_run_leaves_every_file_of_the_design(trained):
 
     # curves, confusion and report are drawn by `look`
     assert files == {
-        "config.toml", "command.json", "environment.json", "vocab.json", "metrics.csv", "events.jsonl",
+        "config.toml", "command.json", "environment.json", "data.json", "vocab.json", "metrics.csv", "events.jsonl",
         "checkpoints/last.pt", "checkpoints/best.pt", "predictions.parquet", "timing.json", "status.json", "run.log",
     }  # fmt: skip
 
@@ -155,7 +155,8 @@ def test_a_checkpoint_holds_all_that_using_it_elsewhere_needs(trained):
 
     assert set(state) == {
         "format_version", "model", "model_name", "model_args", "vocab", "class_names", "mean", "std", "stats", "size",
-        "crop", "optimizer", "epochs_done", "n_iter", "row", "config", "rows_sha256", "versions", "threads",
+        "crop", "optimizer", "epochs_done", "epoch", "cursor", "position", "n_iter", "callbacks", "is_averaged", "row",
+        "precision", "config", "rows_sha256", "versions", "threads",
     }  # fmt: skip
     assert (state["size"], state["crop"], state["vocab"]) == (16, 1.0, ["cat", "dog"])
     assert state["stats"] == {"n_images": 48, "n_pixels": 48 * 40 * 32, "source": "manifest"}

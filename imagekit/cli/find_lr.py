@@ -1,0 +1,110 @@
+"""`imagekit find-lr`: a manifest in, a learning rate out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imagekit.cli.frame import (
+    Outcome,
+    imagekit_command,
+    output_option,
+    overwrite_option,
+    progress,
+    root_option,
+    seed_option,
+    workers_option,
+)
+from imagekit.cli.screen import Screen
+from imagekit.cli.training_options import settings_of, training_options
+
+NOT_OF_TRAINING = ("output", "steps", "overwrite")
+
+
+@imagekit_command(
+    "find-lr",
+    examples=[
+        "imagekit find-lr nette160/metadata.parquet --size 64",
+        "imagekit find-lr nette160/metadata.parquet -o lr.png --model mini --opt adamw --size 64",
+    ],
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@output_option("PNG file to draw the curve into.", required=False)
+@root_option
+@training_options
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Steps, with rates from 1e-6 up to 10.",
+)
+@workers_option
+@seed_option
+@overwrite_option
+@click.pass_context
+def find_lr(
+    ctx: click.Context,
+    /,
+    file: Path,
+    output: Path | None,
+    root: Path | None,
+    config: Path | None,
+    preset: str | None,
+    sets: Sequence[str],
+    steps: int,
+    workers: int,
+    overwrite: bool,
+    **given: Any,
+) -> Outcome:
+    """Search for the learning rate with which to train on the manifest FILE.
+
+    The rate rises from batch to batch until the loss explodes; suggested is where the loss falls fastest. Give the
+    options that the training will get: another model, optimizer or batch size wants another rate. Nothing is trained
+    that is kept.
+    """
+    # before torch is loaded, as in `imagekit train`
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
+    from imagekit.look.lr_curve import check_picture, draw_lr_curve, write_picture
+    from imagekit.training.find_lr import find_rate
+
+    if output is not None:
+        check_picture(output, overwrite=overwrite)
+    screen = ctx.find_object(Screen)
+    with progress(steps, "steps") as bar:
+        report = find_rate(
+            file,
+            config=settings.config,
+            root=root,
+            n_workers=workers,
+            n_steps=steps,
+            picture=output,
+            options=list(_training_words(ctx)),
+            quiet=screen is not None and screen.settings.quiet,
+            progress=bar.report,
+        )
+    if output is not None:
+        curve = report.curve
+        write_picture(output, draw_lr_curve(curve.lrs, curve.losses, curve.smoothed, marked=report.marked))
+    return report
+
+
+def _training_words(ctx: click.Context) -> Iterator[str]:
+    """The options of the command line that `imagekit train` takes too, as they were given."""
+    for param in ctx.command.params:
+        name = param.name or ""
+        is_given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not isinstance(param, click.Option) or not is_given or name in NOT_OF_TRAINING or name not in ctx.params:
+            continue
+        value = ctx.params[name]
+        if param.is_flag:
+            yield param.opts[0]
+            continue
+        for each in value if param.multiple else [value]:
+            yield from (param.opts[-1], str(each))
