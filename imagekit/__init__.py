@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from imagekit.data.items import ImageList, ItemList
     from imagekit.errors import ImagekitError
     from imagekit.files.discover import discover
+    from imagekit.learner.callback import Callback
+    from imagekit.learner.confusion import ConfusionMatrix
     from imagekit.learner.learner import Learner
+    from imagekit.learner.lr_find import find_lr
     from imagekit.look.pictures import show_batch, show_image
+    from imagekit.look.report import write_report
     from imagekit.look.show import show_manifest
     from imagekit.manifest.build import build_manifest
     from imagekit.manifest.diff import diff_manifests
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from imagekit.subset.verify import verify_subset
     from imagekit.training.config import TrainConfig
     from imagekit.training.evaluate import evaluate
+    from imagekit.training.predict import predict
     from imagekit.training.train import train
     from imagekit.transforms.compose import compose
     from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
@@ -55,8 +60,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchPipeline",
+    "Callback",
     "CategoryProcessor",
     "CenterCrop",
+    "ConfusionMatrix",
     "DataBunch",
     "Hooks",
     "ImageList",
@@ -82,6 +89,7 @@ __all__ = [
     "discover",
     "evaluate",
     "export_manifest",
+    "find_lr",
     "get_dls",
     "grandparent_splitter",
     "inspect_manifest",
@@ -91,6 +99,7 @@ __all__ = [
     "make_subset",
     "model_summary",
     "parent_labeler",
+    "predict",
     "read_manifest",
     "show_batch",
     "show_image",
@@ -101,12 +110,15 @@ __all__ = [
     "train",
     "verify_manifest",
     "verify_subset",
+    "write_report",
 ]
 
 _HOME = {
     "BatchPipeline": "imagekit.batch.pipeline",
+    "Callback": "imagekit.learner.callback",
     "CategoryProcessor": "imagekit.manifest.processors",
     "CenterCrop": "imagekit.transforms.crops",
+    "ConfusionMatrix": "imagekit.learner.confusion",
     "DataBunch": "imagekit.data.bunch",
     "Hooks": "imagekit.models.hooks",
     "ImageList": "imagekit.data.items",
@@ -131,6 +143,7 @@ _HOME = {
     "discover": "imagekit.files.discover",
     "evaluate": "imagekit.training.evaluate",
     "export_manifest": "imagekit.manifest.export",
+    "find_lr": "imagekit.learner.lr_find",
     "get_dls": "imagekit.data.bunch",
     "grandparent_splitter": "imagekit.rules.splitters",
     "inspect_manifest": "imagekit.manifest.inspect",
@@ -140,6 +153,7 @@ _HOME = {
     "make_subset": "imagekit.subset.build",
     "model_summary": "imagekit.models.summary",
     "parent_labeler": "imagekit.rules.labelers",
+    "predict": "imagekit.training.predict",
     "read_manifest": "imagekit.manifest.read",
     "show_batch": "imagekit.look.pictures",
     "show_image": "imagekit.look.pictures",
@@ -150,6 +164,7 @@ _HOME = {
     "train": "imagekit.training.train",
     "verify_manifest": "imagekit.manifest.verify",
     "verify_subset": "imagekit.subset.verify",
+    "write_report": "imagekit.look.report",
 }
 
 

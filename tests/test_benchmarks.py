@@ -54,3 +54,25 @@ def test_a_transform_is_applied_with_draws_of_its_own():
     cost_us = script("bench_transforms").cost_us
 
     assert 0 < cost_us(crops.RandomResizedCrop(8), 30, 20, n=3) < 1e6
+
+
+def test_the_learner_and_the_loop_by_hand_learn_the_same_in_the_benchmark(tmp_path):
+    # else the difference in time would be that of other work
+    bench = script("bench_learner")
+    data = bench.Loaders(bench.Clocked(bench.batches(3, seed=1)), bench.Clocked(bench.batches(2, seed=2)))
+    by_hand, ours = bench.model("cpu"), bench.model("cpu")
+
+    bench.train_by_hand(by_hand, data, device="cpu")
+    bench.Learner(ours, data, loss_func=bench.F.cross_entropy, opt_func=bench.torch.optim.SGD, lr=bench.LR).fit(1)
+
+    assert ours.weight.equal(by_hand.weight)
+    assert len(data.train_dl.seconds()) == 3
+
+
+def test_every_line_of_the_learner_s_benchmark_has_a_figure(tmp_path):
+    rounds = script("bench_learner").measure(tmp_path, n_batches=4, n_rounds=1, device="cpu")
+
+    assert list(rounds[0])[:2] == ["by hand", "bare Learner"]
+    assert list(rounds[0])[-1] == "+ run log"
+    assert all(min(cost.train + cost.valid) > 0 and cost.rest > 0 for cost in rounds[0].values())
+    assert len(script("bench_learner").over_by_hand_us(rounds, "bare Learner", "train")) == 1

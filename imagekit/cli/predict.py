@@ -21,7 +21,7 @@ from imagekit.cli.frame import (
     "predict",
     examples=[
         "imagekit predict run holiday.jpg more/pictures -o predictions.parquet",
-        "imagekit predict run pictures -o predictions.parquet --checkpoint last --json",
+        "imagekit predict run pictures -o other.parquet --checkpoint last --json",
     ],
 )
 @click.argument("run", type=click.Path(path_type=Path))

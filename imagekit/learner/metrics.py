@@ -12,6 +12,8 @@ from torch import Tensor
 
 from imagekit.errors import ConfigError
 
+_AT_ONCE = 64
+
 Metric = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -46,6 +48,9 @@ class AvgStats:
         """Forget everything."""
         self.n_images = 0
         self._totals: Tensor | None = None
+        # the values of batches of equal size, which are added up many at a time
+        self._waiting: list[list[Tensor]] = []
+        self._n_each = 0
 
     def accumulate(self, pred: Tensor, target: Tensor, loss: Tensor) -> None:
         """Add one batch; loss is its mean. Sums stay on the device."""
@@ -53,17 +58,32 @@ class AvgStats:
         if not n:  # the mean of nothing is no number, and would stay one
             return
         values = [loss.detach(), *(metric(pred.detach(), target) for metric in self.metrics.values())]
-        wide = wide_dtype(loss.device)
-        added = torch.stack([value.to(wide) for value in values]) * n
-        self._totals = added if self._totals is None else self._totals + added
+        if n != self._n_each or len(self._waiting) == _AT_ONCE:
+            self._add_up()
+        self._waiting.append(values)
+        self._n_each = n
         self.n_images += n
 
     def means(self) -> dict[str, float | None]:
         """`loss` and each metric by name; None for each if no image was seen. Waits for the device."""
         names = ["loss", *self.metrics]
+        self._add_up()
         if self._totals is None or not self.n_images:
             return dict.fromkeys(names)
         return {name: total / self.n_images for name, total in zip(names, self._totals.tolist(), strict=True)}
+
+    def _add_up(self) -> None:
+        """Take the waiting batches into the totals: a few small operations for many batches, not for each.
+
+        Their size is one Python number: sizes in a tensor would have to be copied to the device, which waits for it.
+        """
+        if not self._waiting:
+            return
+        wide = wide_dtype(self._waiting[0][0].device)
+        by_kind = [torch.stack(list(column)).to(wide) for column in zip(*self._waiting, strict=True)]
+        added = (torch.stack(by_kind) * self._n_each).sum(dim=1)
+        self._totals = added if self._totals is None else self._totals + added
+        self._waiting = []
 
 
 def hard_targets(target: Tensor) -> Tensor:

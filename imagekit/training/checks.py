@@ -17,6 +17,7 @@ from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import n_without_target, view
 from imagekit.models.hooks import undisturbed
 from imagekit.models.registry import create_model
+from imagekit.optim.presets import create_optimizer
 from imagekit.runs.layout import RunLayout
 from imagekit.training.assemble import choose_device
 from imagekit.training.config import TrainConfig
@@ -108,6 +109,8 @@ def _usable_model(config: TrainConfig, *, n_classes: int) -> tuple[nn.Module, Lo
     """The model, with what it starts from, after a trial on two blank images."""
     model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
     _try_out(model, config, n_classes)
+    # refuses hypers that the optimizer has not, or cannot have
+    create_optimizer(config.opt, model.parameters(), lr=config.lr, **config.opt_hypers)
     return model, None if config.weights is None else load_weights(model, Path(config.weights))
 
 

@@ -35,7 +35,7 @@ from imagekit.training.trained import Trained, load_trained, no_loss
 TIMEOUT_S = 60.0
 N_SHOWN = 20
 N_TOP = 5
-METADATA_KEY = b"imagekit"
+METADATA_KEY = b"imagekit_predictions"  # a manifest has b"imagekit", and must never be taken for one of these
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

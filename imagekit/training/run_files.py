@@ -21,6 +21,7 @@ from imagekit.files.jsonl import write_json
 from imagekit.learner.learner import Learner
 from imagekit.manifest.read import Manifest
 from imagekit.runs.layout import RunLayout
+from imagekit.runs.status import write_status
 from imagekit.training.assemble import VALID_CROP_SCALE, autocast_dtype
 from imagekit.training.channels import RunStats
 from imagekit.training.checks import Checked
@@ -42,6 +43,8 @@ def start_run(run: Path, begin: Beginning) -> RunLayout:
     layout = RunLayout(run)
     layout.clear()
     layout.create()
+    # at once: a folder without a status is no run, and would be refused even to --overwrite
+    write_status(layout.status, state="running", epoch=0, n_epochs=begin.settings.config.epochs)
     manifest = begin.checked.manifest
     write_text(layout.config, begin.settings.to_toml())
     argv = list(begin.command or sys.argv[:1])

@@ -39,11 +39,14 @@ def draw_classes(
 
 
 def make_sources(work: Path) -> None:
-    """The sources that examples name: SRC, photos, mine.toml."""
+    """The sources that examples name: SRC, photos, pictures, mine.toml."""
     draw_classes(work / "SRC", list(load_recipes()["imagenette"].classes))
     draw_classes(work / "photos", ["ant", "bee"], splits=("",), first_seed=500)
     for number in range(8):
         draw(work / "photos" / "ant" / f"more{number}.JPEG", 600 + number)
+    draw(work / "holiday.jpg", 700)
+    for folder in ("pictures", "more/pictures"):
+        draw(work / folder / "one.jpg", 701)
     (work / "mine.toml").write_text('[mine]\nlayout = "split/class"\nsplit = "folders"\nsizes = ["full"]\n')
 
 

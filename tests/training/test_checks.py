@@ -83,6 +83,13 @@ def test_a_size_that_the_model_does_not_take_is_refused(manifest, tmp_path):
     )
 
 
+def test_a_hyper_that_the_optimizer_has_not_is_refused_before_a_folder_is_made(manifest, tmp_path):
+    with pytest.raises(ConfigError, match='optimizer "sgd" has no hyper "epss"'):
+        check(manifest, tmp_path / "run", replace(QUICK, opt_options={"epss": 1.0}))
+
+    assert not (tmp_path / "run").exists()
+
+
 def test_all_problems_come_in_one_list(manifest, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").touch()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -41,7 +40,7 @@ def test_validation_images_get_the_predictions_of_training(trained, tmp_path):
     assert table["prediction"].to_pylist() == [vocab[k] for k in before["prediction"].to_pylist()]
     assert table["probability"].equals(before["probability"])
     assert (report.n_images, sum(report.counts.values()), report.exit_code) == (6, 6, 0)
-    assert json.loads(pq.read_schema(tmp_path / "p.parquet").metadata[b"imagekit"])["vocab"] == vocab
+    assert json.loads(pq.read_schema(tmp_path / "p.parquet").metadata[b"imagekit_predictions"])["vocab"] == vocab
 
 
 def test_a_row_has_its_digest_and_the_largest_probabilities(trained, tmp_path):
@@ -114,10 +113,10 @@ def test_an_output_is_replaced_only_when_told_and_only_our_own(trained, tmp_path
     image = trained[0] / "val/cat/0.JPEG"
     output = tmp_path / "p.parquet"
     predict(trained[1], [image], output=output)
-    shutil.copy(trained[0] / "metadata.parquet", tmp_path / "foreign.txt")
     (tmp_path / "mine.parquet").write_text("mine")
+    manifest = trained[0] / "metadata.parquet"
 
-    for path, overwrite in ((output, False), (tmp_path / "mine.parquet", True)):
+    for path, overwrite in ((output, False), (tmp_path / "mine.parquet", True), (manifest, True)):
         with pytest.raises(OutputError) as caught:
             predict(trained[1], [image], output=path, overwrite=overwrite)
         assert str(caught.value) == (
