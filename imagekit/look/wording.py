@@ -15,7 +15,7 @@ def percent_text(value: float | None, decimals: int = 2) -> str:
 
 def number_text(value: float | None, decimals: int = 4) -> str:
     """A number with separated thousands; a dash for None, nan and inf as they are."""
-    return _format(value, lambda number: f"{number:,.{decimals}f}" if abs(number) < 1e9 else f"{number:.3g}")
+    return _format(value, lambda number: f"{number:z,.{decimals}f}" if abs(number) < 1e9 else f"{number:.3g}")
 
 
 def count_text(n: int | None) -> str:

@@ -161,7 +161,7 @@ def make_learner(
     """A Learner ready to fit: model for the manifest's classes, loss, optimizer, schedule, batch transforms.
 
     stats: what batches are normalized with. model: None makes that of the config. Validation measures plain cross
-    entropy, whatever training's loss smooths or weighs. With lsuv the model is initialised on a batch.
+    entropy, whatever training's loss smooths or weighs. With lsuv the model is initialised on a training batch.
     """
     n_classes = len(manifest.vocab)
     if model is None:
@@ -180,5 +180,5 @@ def make_learner(
         callbacks=[*([freeze_body(model)] if config.freeze == "body" else []), *callbacks],
     )
     if config.lsuv:
-        lsuv_init(model, learner.get_batch()[0])
+        lsuv_init(model, learner.get_batch(in_train=True)[0])
     return learner

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 from torch import nn
 
@@ -61,7 +62,7 @@ def check_all(path: Path, run: Path | None, *, config: TrainConfig, root: Path |
     if run is not None:
         attempt(lambda: _check_output(run, overwrite=overwrite))
     if found is not None:  # how many classes there are is the manifest's to say
-        made = attempt(lambda: _usable_model(config, n_classes=len(found[0].vocab)))
+        made = attempt(lambda: _usable_model(config, found[0]))
         if made is not None and run is not None:
             attempt(lambda: _check_space(run, made[0]))
     if len(problems) == 1:
@@ -105,10 +106,14 @@ def _remarks(whole: Manifest, manifest: Manifest, config: TrainConfig) -> list[s
     return remarks
 
 
-def _usable_model(config: TrainConfig, *, n_classes: int) -> tuple[nn.Module, Loaded | None]:
+def _usable_model(config: TrainConfig, manifest: Manifest) -> tuple[nn.Module, Loaded | None]:
     """The model, with what it starts from, after a trial on two blank images."""
+    n_classes = len(manifest.vocab)
     model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
     _try_out(model, config, n_classes)
+    n_samples = _n_samples(manifest, config)
+    if n_samples % config.batch_size == 1 % config.batch_size:
+        _try_one(model, config, n_samples)
     # refuses hypers that the optimizer has not, or cannot have
     create_optimizer(config.opt, model.parameters(), lr=config.lr, **config.opt_hypers)
     return model, None if config.weights is None else load_weights(model, Path(config.weights))
@@ -134,6 +139,28 @@ def _try_out(model: nn.Module, config: TrainConfig, n_classes: int) -> None:
             where="model",
             fix="let the model end in a linear layer with c_out outputs",
         )
+
+
+def _n_samples(manifest: Manifest, config: TrainConfig) -> int:
+    """Images of an epoch; balanced, each class has as many as there are on average, rounded up."""
+    targets = manifest.rows("train", columns=("target",))["target"]
+    n_classes = pc.count_distinct(targets).as_py()
+    return len(targets) if not config.balance else n_classes * -(-len(targets) // n_classes)
+
+
+def _try_one(model: nn.Module, config: TrainConfig, n_samples: int) -> None:
+    """Raises ConfigError where a last batch of one image is too small, as it is for a batch norm of single pixels."""
+    try:
+        with undisturbed(model, training=True):
+            model(torch.zeros(1, 3, config.size, config.size))
+    except (RuntimeError, ValueError, ImagekitError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{n_samples:,} train images in batches of {config.batch_size} leave a last batch of one,"
+            f" which {config.model} cannot learn from: {words}",
+            where="batch_size",
+            fix="give another --batch-size, or a greater --size",
+        ) from error
 
 
 def _check_output(run: Path, *, overwrite: bool) -> None:

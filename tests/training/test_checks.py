@@ -90,6 +90,21 @@ def test_a_hyper_that_the_optimizer_has_not_is_refused_before_a_folder_is_made(m
     assert not (tmp_path / "run").exists()
 
 
+def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_learn_from_it(manifest, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        check(manifest, tmp_path / "run", replace(QUICK, batch_size=11))
+
+    assert str(caught.value) == (
+        "12 train images in batches of 11 leave a last batch of one, which lesson-cnn cannot learn from:"
+        " Expected more than 1 value per channel when training, got input size torch.Size([1, 64, 1, 1])\n"
+        "  where: batch_size\n  fix: give another --batch-size, or a greater --size"
+    )
+    assert check(manifest, tmp_path / "run", replace(QUICK, batch_size=11, size=128))
+    with pytest.raises(ConfigError, match="leave a last batch of one"):
+        check(manifest, tmp_path / "run", replace(QUICK, batch_size=11, balance=True))
+    assert check(manifest, tmp_path / "run", replace(QUICK, batch_size=10))
+
+
 def test_all_problems_come_in_one_list(manifest, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").touch()
