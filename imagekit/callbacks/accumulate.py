@@ -12,9 +12,10 @@ from imagekit.learner.events import CancelBatchException
 class GradientAccumulation(Callback):
     """Step every `n_batches` training batches, by the mean gradient over all their images.
 
-    Equal to one batch of all of them, to the rounding of floats, also where batches differ in size, for a loss that is
-    a mean over images (not one that weights classes). The last group of an epoch steps with the batches that are left.
-    Layers that look at a whole batch, as batch norm does, still see the small ones: there it is not equal.
+    Equal to one batch of all of them, to the rounding of floats, also where batches differ in size and under any
+    schedule, for the position moves from step to step; for a loss that is a mean over images. The last group of an
+    epoch steps with the batches that are left. Layers that look at a whole batch, as batch norm does, still see the
+    small ones: there it is not equal.
 
     `n_iter` counts steps, and a StepRecorder keeps the loss of the last batch of each. A batch that was cancelled
     before its backward pass does not count. Gradients of a group that a cancel left open are dropped, at
@@ -34,6 +35,14 @@ class GradientAccumulation(Callback):
         self.n_batches = n_batches
         self._n_done = self._n_images = 0
         self._n_foreseen: int | None = None
+
+    def begin_fit(self) -> None:
+        """Tell the learner, whose position moves from step to step."""
+        self.learner.n_accumulate = self.n_batches
+
+    def after_fit(self) -> None:
+        """A step is a batch again."""
+        self.learner.n_accumulate = 1
 
     def begin_epoch(self) -> None:
         """Begin with no gradients."""

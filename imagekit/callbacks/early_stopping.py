@@ -102,6 +102,7 @@ class EarlyStopping(Callback):
     def _stop_if_due(self) -> None:
         if self.n_waited >= self.patience and self.learner.epochs_done < self.learner.n_epochs:
             self.stopped_epoch = self.learner.epochs_done
+            self.learner.stop_reason = self.reason
             raise CancelTrainException
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -61,6 +61,10 @@ class ModelEma(Callback):
                 "there is no averaged model before the first fit", where="ModelEma.model", fix="call Learner.fit first"
             )
         return self._model
+
+    def models(self) -> Iterable[nn.Module]:
+        """The average, once it is there."""
+        return [] if self._model is None else [self._model]
 
     def weights(self) -> dict[str, Any]:
         """The average as a state_dict of the trained model, for a checkpoint; live tensors, as torch gives them."""

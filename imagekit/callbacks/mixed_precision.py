@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ class MixedPrecision(Callback):
     def begin_fit(self) -> None:
         """Model to channels_last; the learner lets optimizer state follow. The scale of an earlier fit stays."""
         self.learner.model.to(memory_format=torch.channels_last)
-        for layer in self.learner.model.modules():
+        others = [model for callback in self.learner.callbacks for model in callback.models()]
+        for layer in chain(*(model.modules() for model in (self.learner.model, *others))):
             if isinstance(layer, nn.Conv2d) and layer.stride[1] > 1:
                 self._hooks.callback(layer.register_forward_pre_hook(self._enter_float32).remove)
                 self._hooks.callback(layer.register_forward_hook(self._leave_float32, always_call=True).remove)

@@ -72,10 +72,13 @@ class NanGuard(Callback):
 
     def _fail(self, what: str, facts: dict[str, Any]) -> NoReturn:
         write_failure(self.layout.failure, facts)
+        is_first = not self.learner.epochs_done
+        kept = "no epoch was whole, so there is no checkpoint yet"
+        kept = kept if is_first else "the checkpoints are those of the last good epoch"
         raise TrainingError(
             what,
             where=str(self.layout.failure),
-            fix=f"lower the learning rate (it was {facts['lr']:g}); the checkpoints are those of the last good epoch",
+            fix=f"lower the learning rate (it was {facts['lr']:g}); {kept}",
         )
 
     def _facts(self, i_batch: int, value: float | None, phase: str) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class RecorderCallback(Callback):
         state, event = self._outcome(self._n_done)
         failure = self.learner.failure
         why = {} if failure is None else {"error": type(failure).__name__, "what": str(failure).partition("\n")[0]}
-        append_event(self.layout.events, event, epoch=self._n_done, **why)
+        stopped = {} if self.learner.stop_reason is None else {"why": self.learner.stop_reason}
+        append_event(self.layout.events, event, epoch=self._n_done, **why, **stopped)
         self._beat(state)
 
     def _outcome(self, n_done: int) -> tuple[str, str]:

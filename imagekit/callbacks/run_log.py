@@ -31,7 +31,8 @@ class RunLog(Callback):
     def after_fit(self) -> None:
         """Done, or what ended it."""
         failure = self.learner.failure
-        text = "done" if failure is None else f"ended by {type(failure).__name__}: {failure}".rstrip(": ")
+        done = "done" if self.learner.stop_reason is None else f"done: {self.learner.stop_reason}"
+        text = done if failure is None else f"ended by {type(failure).__name__}: {failure}".rstrip(": ")
         self._write(*text.splitlines())
 
     def _write(self, *lines: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
+
+from torch import nn
 
 from imagekit.errors import ConfigError, did_you_mean
 from imagekit.learner.events import EVENTS
@@ -44,6 +47,10 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
+
+    def models(self) -> Iterable[nn.Module]:
+        """Models of its own that this callback runs beside the learner's: what is done to that is done to them."""
+        return ()
 
     @property
     def name(self) -> str:

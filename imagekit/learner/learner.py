@@ -59,7 +59,9 @@ class Learner:
     pred, loss  of this batch; tensors              row        what callbacks measured in this epoch, by name
     loss_scale  what the gradients of this batch are multiplied by, a tensor without axes; None for 1. Callbacks set
                 it by `scale_loss`; `loss` stays what was measured
+    n_accumulate  batches a step, where a callback adds gradients up; the position moves from step to step
     stop        set it to True, from a signal handler say, to end after this batch as a cancelled training
+    stop_reason why a callback ended the fit early, in words, else None
     failure     the exception that ended the fit, else None
     """
 
@@ -81,6 +83,8 @@ class Learner:
         self.opt: torch.optim.Optimizer | None = None
         self.n_epochs = self.epoch = self.epochs_done = self.n_batches = self.i_batch = self.n_iter = 0
         self.dl, self.in_train, self.stop = data.train_dl, False, False
+        self.n_accumulate = 1
+        self.stop_reason: str | None = None
         self.batch: Any = None
         self.xb: Any = None
         self.yb: Any = None
@@ -205,8 +209,9 @@ class Learner:
             return 0.0
         if not self.in_train:
             return (self.epoch + 1) / self.n_epochs
-        n_batches = max(1, self.n_batches)  # 0 at the first begin_fit
-        return (self.epoch * n_batches + self.i_batch) / (self.n_epochs * n_batches)
+        # by steps, not batches: where gradients add up, a step has the hypers that one large batch would have
+        n_steps = max(1, -(-self.n_batches // self.n_accumulate))  # no batch at the first begin_fit
+        return (self.epoch * n_steps + self.i_batch // self.n_accumulate) / (self.n_epochs * n_steps)
 
     def add_callbacks(self, callbacks: Iterable[Callback]) -> None:
         """Add callbacks and let each see this learner. Raises ConfigError for what is not a Callback object."""
@@ -320,6 +325,7 @@ class Learner:
         self.n_iter = first_epoch * len(self.data.train_dl) if self._n_iter is None else self._n_iter
         self._n_iter = None
         self.in_train, self.stop, self.failure, self.row = True, False, None, {}
+        self.stop_reason = None
 
     def _named_callbacks(self) -> dict[str, Callback]:
         """Callbacks by name; a second one of a name is NAME_2."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,17 @@ class RunLayout:
         return self
 
     def clear(self) -> None:
-        """Remove what a run writes, and nothing else: checkpoints and every file named here."""
+        """Remove what a run writes, checkpoints and every file named here, and nothing else; status.json stays.
+
+        It says that the folder is a run: without it, a kill in between would leave a folder that nobody may touch.
+        """
         names = [name for name, member in vars(type(self)).items() if isinstance(member, property)]
-        for path in sorted({getattr(self, name) for name in names}, reverse=True):
+        for path in sorted({getattr(self, name) for name in names} - {self.status}, reverse=True):
             if path.is_file():
                 path.unlink()
-        for path in self.checkpoints.glob("epoch-[0-9][0-9][0-9][0-9].pt"):
-            path.unlink()
+        for path in self.checkpoints.glob("epoch-*.pt"):
+            if re.fullmatch(r"epoch-\d{4,}\.pt", path.name):
+                path.unlink()
 
     @property
     def config(self) -> Path:

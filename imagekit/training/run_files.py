@@ -40,17 +40,18 @@ class Beginning:
 
 def start_run(run: Path, begin: Beginning) -> RunLayout:
     """Make the folder and write down what is about to happen; files of an overwritten run go first."""
-    layout = RunLayout(run)
-    layout.clear()
-    layout.create()
-    # at once: a folder without a status is no run, and would be refused even to --overwrite
+    # all that could fail comes before anything of an overwritten run goes
+    config, data, environment = begin.settings.to_toml(), data_facts(begin), collect(run)
+    layout = RunLayout(run).create()
+    # first: a folder without a status is no run, and would be refused even to --overwrite
     write_status(layout.status, state="running", epoch=0, n_epochs=begin.settings.config.epochs)
+    layout.clear()
     manifest = begin.checked.manifest
-    write_text(layout.config, begin.settings.to_toml())
+    write_text(layout.config, config)
     argv = list(begin.command or sys.argv[:1])
     write_json(layout.command, {"argv": argv, "rows_sha256": manifest.metadata.rows_sha256})
-    write_json(layout.environment, collect(run))
-    write_json(layout.data, data_facts(begin))
+    write_json(layout.environment, environment)
+    write_json(layout.data, data)
     names = {"vocab": list(manifest.vocab), "class_names": list(manifest.metadata.class_names)}
     write_text(layout.vocab, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
     return layout

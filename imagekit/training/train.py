@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.checkpoint import CheckpointCallback
@@ -21,6 +21,7 @@ from imagekit.callbacks.recorder import RecorderCallback
 from imagekit.callbacks.run_log import RunLog
 from imagekit.callbacks.telemetry import Telemetry
 from imagekit.callbacks.timing import TimingCallback
+from imagekit.data.bunch import DataBunch
 from imagekit.data.loaders import valid_split
 from imagekit.environment import version_line
 from imagekit.files.jsonl import write_json
@@ -67,9 +68,9 @@ class TrainReport:
 
     def summary(self) -> str:
         """The result as text."""
-        best, last = self.best, self.rows[-1]
+        best, last, n = self.best, self.rows[-1], len(self.rows)
         lines = [
-            f"{self.valid_split} accuracy {last['valid_accuracy']:.4f} after {last['epoch']} epochs,"
+            f"{self.valid_split} accuracy {last['valid_accuracy']:.4f} after {n} epoch{'s' * (n != 1)},"
             f" best {self._best_in_words()} in epoch {best['epoch']}",
             f"{self.seconds:.1f} s, {last['images_per_s']:,.0f} training images/s,"
             f" {last['data_wait']:.0%} of the time waiting for data",
@@ -81,10 +82,14 @@ class TrainReport:
         return "\n".join(lines)
 
     def _best_in_words(self) -> str:
-        words = f"{self.best['valid_accuracy']:.4f}"
+        """The accuracy of the weights that were kept, which may be averaged, and what told them."""
         if self.monitor == "valid_accuracy":
-            return words
-        return f"{words}, by {self.monitor} {self.best[self.monitor]:.4f},"
+            return f"{self.best['valid_accuracy']:.4f}"
+        is_averaged = is_of_average(self.monitor)
+        accuracy = self.best["valid_ema_accuracy" if is_averaged else "valid_accuracy"]
+        words = f"{accuracy:.4f}{' of the averaged weights' * is_averaged}"
+        is_told_by_it = self.monitor in ("valid_ema_accuracy", "valid_accuracy")
+        return words if is_told_by_it else f"{words}, by {self.monitor} {self.best[self.monitor]:.4f},"
 
     def to_dict(self) -> dict[str, object]:
         """The same facts as plain types."""
@@ -96,6 +101,7 @@ class TrainReport:
             "best": self.best,
             "seconds": round(self.seconds, 3),
             "timing": self.timing,
+            "stopped": self.stopped,
         }
 
 
@@ -146,47 +152,46 @@ def train(
         learner = make_learner(content, data, config, stats=stats.channels, device=checked.device, model=checked.model)
         begin = Beginning(settings=settings, checked=checked, stats=stats, command=command)
         fitted = _fit(learner, start_run(run, begin), begin, quiet=quiet, more=extra_callbacks)
-        write_predictions(RunLayout(run).predictions, data.valid_ds, fitted.predictions)
-        seconds = time.monotonic() - begun
-        write_json(RunLayout(run).timing, {**fitted.timing.totals(), "seconds": seconds})
     return TrainReport(
         run=run,
         manifest=path,
         images_root=Path(root or content.root),
         rows=fitted.rows,
         seed=config.seed,
-        seconds=seconds,
+        seconds=time.monotonic() - begun,
         timing=fitted.timing.totals(),
         valid_split=valid_split(content),
         monitor=config.best_by,
-        stopped=fitted.stopped,
+        stopped=learner.stop_reason,
     )
 
 
 class _Fitted(NamedTuple):
-    """What a fit leaves in memory: a row an epoch, where the time went, predictions, why it ended early."""
+    """What a fit leaves in memory: a row an epoch, where the time went, predictions of the best epoch."""
 
     rows: list[dict[str, Any]]
     timing: TimingCallback
     predictions: PredictionsCallback
-    stopped: str | None
 
 
 def _fit(learner: Learner, layout: RunLayout, begin: Beginning, *, quiet: bool, more: Sequence[Callback]) -> _Fitted:
-    """Fit, with all that watches and keeps."""
-    config, n_classes = begin.settings.config, len(begin.checked.manifest.vocab)
+    """Fit, with all that watches and keeps; what the fit was told when it was interrupted is written down too."""
+    begun, config, n_classes = time.monotonic(), begin.settings.config, len(begin.checked.manifest.vocab)
     timing, kept, watching = TimingCallback(), _Rows(), _watching(config, n_classes)
     predictions = next(callback for callback in watching if isinstance(callback, PredictionsCallback))
-    keeping = _keeping(layout, config, checkpoint_state(learner, begin))
-    stopping = EarlyStopping(config.best_by, patience=config.early_stop) if config.early_stop else None
     columns = choose_columns(_measured(config, n_classes))
-    shown = [
-        RunLog(layout, head=_head(begin), columns=columns),
-        *([] if quiet else [ProgressCallback(columns=columns)]),
-    ]
-    ending = [] if stopping is None else [stopping]
-    learner.fit(config.epochs, [*watching, timing, kept, *keeping, *shown, *ending, *more])
-    return _Fitted(kept.rows, timing, predictions, None if stopping is None else stopping.reason)
+    callbacks = [*watching, timing, kept, *_keeping(layout, config, checkpoint_state(learner, begin))]
+    callbacks += [RunLog(layout, head=_head(begin), columns=columns)]
+    callbacks += [] if quiet else [ProgressCallback(columns=columns)]
+    callbacks += [EarlyStopping(config.best_by, patience=config.early_stop)] if config.early_stop else []
+    try:
+        learner.fit(config.epochs, [*callbacks, *more])
+    finally:
+        if predictions.logits_NK is not None or learner.failure is None:
+            dataset = cast(DataBunch, learner.data).valid_ds
+            write_predictions(layout.predictions, dataset, predictions)
+        write_json(layout.timing, {**timing.totals(), "seconds": time.monotonic() - begun})
+    return _Fitted(kept.rows, timing, predictions)
 
 
 def _say_nothing(line: str) -> None:

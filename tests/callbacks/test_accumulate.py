@@ -17,6 +17,7 @@ from imagekit.callbacks.clip import GradientClip
 from imagekit.callbacks.ema import ModelEma
 from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.callbacks.recorder import StepRecorder
+from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
 from imagekit.learner.events import CancelBatchException, CancelEpochException
@@ -189,6 +190,26 @@ def test_under_float16_the_scale_stays_within_a_group():
     make_learner(Loaders(blobs([4] * 5, seed=1), []), GradientAccumulation(2), precision, Look()).fit(1)
 
     assert scales == [4 / 2, 4 / 2, 8 / 2, 8 / 2, 16.0]
+
+
+@pytest.mark.parametrize("sizes", [[4] * 6, [4] * 5, [5, 3, 4, 2, 1]])
+def test_a_step_has_the_rate_that_the_big_batch_has(sizes: list[int]):
+    def curve(position: float) -> float:
+        return 0.2 * (1 - position) + 0.01
+
+    batches = blobs(sizes, seed=1)
+
+    summed = weights_after(3, batches, GradientAccumulation(2), ParamScheduler("lr", curve))
+
+    whole = weights_after(3, joined(batches, 2), ParamScheduler("lr", curve))
+    torch.testing.assert_close(summed, whole)
+
+
+def test_the_position_is_of_batches_again_after_the_fit():
+    learner = make_learner(Loaders(blobs([4] * 4, seed=1), []), lr=0.1)
+    learner.fit(1, [GradientAccumulation(2)])
+
+    assert learner.n_accumulate == 1
 
 
 def test_the_average_moves_once_a_step():

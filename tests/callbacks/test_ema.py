@@ -320,3 +320,26 @@ def test_there_is_no_average_before_the_first_fit():
         "there is no averaged model before the first fit\n  where: ModelEma.model\n  fix: call Learner.fit first"
     )
     assert ema.state_dict() == {}
+
+
+def test_what_mixed_precision_does_to_the_model_it_does_to_the_average():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 64, 3, stride=4, padding=1), nn.Conv2d(64, 128, 3, stride=2, padding=1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 2),
+    )  # fmt: skip
+    ema = ModelEma(0.0, warm_up=False)  # the average is the model
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Look(Callback):
+        _order = 30
+
+        def after_loss(self) -> None:
+            if not self.in_train:
+                seen.append((self.learner.pred, ema.pred))
+
+    data = Loaders(images([4, 4], seed=1), images([4], seed=2))
+    make_learner(data, ema, Look(), MixedPrecision(), model=net).fit(1)
+
+    assert seen[0][0].equal(seen[0][1])
+    assert not any(layer._forward_hooks for layer in ema.model.modules())

@@ -243,7 +243,7 @@ def test_elsewhere_the_first_bad_step_is_found_at_the_end_of_the_phase(
     assert str(caught.value) == (
         f"the training loss is not a finite number in epoch 1, step {step}\n"
         f"  where: {layout.failure}\n"
-        "  fix: lower the learning rate (it was 0.1); the checkpoints are those of the last good epoch"
+        "  fix: lower the learning rate (it was 0.1); no epoch was whole, so there is no checkpoint yet"
     )
     assert json.loads(layout.failure.read_text())["loss"] is None
 

@@ -54,8 +54,10 @@ def test_clear_removes_the_files_of_a_run_and_nothing_else(tmp_path: Path):
             getattr(layout, name).write_bytes(b"old")
     (tmp_path / "notes.txt").write_bytes(b"mine")
     (layout.checkpoints / "epoch-7.pt").write_bytes(b"mine")
+    for name in ("epoch-0007.pt", "epoch-12345.pt"):
+        (layout.checkpoints / name).write_bytes(b"old")
 
     layout.clear()
 
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert left == ["checkpoints/epoch-7.pt", "notes.txt"]
+    assert left == ["checkpoints/epoch-7.pt", "notes.txt", "status.json"]

@@ -67,7 +67,7 @@ def test_the_averaged_weights_are_in_the_best_checkpoint_and_are_what_evaluate_m
     right = [a == b for a, b in zip(*(predictions[name].to_pylist() for name in ("target", "prediction")), strict=True)]
     assert sum(right) / len(right) == found.accuracy
     assert sorted(path.name for path in layout.checkpoints.glob("epoch-*.pt")) == ["epoch-0001.pt", "epoch-0002.pt"]
-    assert f", by valid_ema_accuracy {found.accuracy:.4f}," in report.summary()
+    assert f", best {found.accuracy:.4f} of the averaged weights in epoch {report.best['epoch']}\n" in report.summary()
 
 
 def test_validation_measures_plain_cross_entropy_whatever_training_smooths(manifest, tmp_path):
@@ -88,6 +88,9 @@ def test_training_ends_when_nothing_gets_better(manifest, tmp_path):
     assert len(read_rows(layout.metrics)) == len(report.rows)
     assert json.loads(layout.status.read_text())["state"] == "done"
     assert read_events(layout.events)[-1]["event"] == "end"
+    assert report.stopped in report.summary()
+    assert read_events(layout.events)[-1]["why"] == report.stopped == report.to_dict()["stopped"]
+    assert layout.log.read_text().endswith(f" done: {report.stopped}\n")
 
 
 def test_telemetry_is_kept_when_asked_for(manifest, tmp_path):

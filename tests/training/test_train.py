@@ -3,6 +3,7 @@
 import csv
 import json
 import tomllib
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -294,6 +295,23 @@ def test_ctrl_c_leaves_the_last_whole_epoch_and_says_interrupted(trained, tmp_pa
     layout = RunLayout(tmp_path / "run")
     assert read_status(layout.status).state == "interrupted"
     assert load_checkpoint(layout.last)["epochs_done"] == 1
+    assert pq.read_table(layout.predictions).num_rows == 6
+    assert json.loads(layout.timing.read_text())["epochs"] == 1
+
+
+def test_an_overwritten_run_goes_only_when_all_that_can_fail_has_been_done(trained, tmp_path):
+    train(trained[0], output=tmp_path / "run", config=QUICK, quiet=True)
+    before = RunLayout(tmp_path / "run").best.read_bytes()
+    config = replace(QUICK, model="training.test_train:any_options", model_options={"d": {"a": 1}})
+
+    with pytest.raises(ConfigError, match="which a settings file cannot hold"):
+        train(trained[0], output=tmp_path / "run", config=config, quiet=True, overwrite=True)
+
+    assert RunLayout(tmp_path / "run").best.read_bytes() == before
+
+
+def any_options(c_in, c_out, **options):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(c_in * 16 * 16, c_out))
 
 
 def test_evaluate_refuses_a_manifest_of_other_classes(trained, tmp_path):
