@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from imagekit.cli.frame import Choice, Outcome, imagekit_command, root_option, workers_option
+from imagekit.cli.frame import Outcome, imagekit_command, root_option, workers_option
 
 
 @imagekit_command(
@@ -19,17 +19,43 @@ from imagekit.cli.frame import Choice, Outcome, imagekit_command, root_option, w
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--split", default="valid", show_default=True, metavar="NAME", help="Rows to look at.")
-@click.option("--checkpoint", type=Choice(("best", "last")), default="best", show_default=True, help="Weights to use.")
+@click.option(
+    "--checkpoint",
+    default="best",
+    show_default=True,
+    metavar="NAME",
+    help="Weights to use: best, last, or a kept epoch, as epoch-0007.",
+)
+@click.option("--target-column", metavar="COLUMN", help="Measure on this column.  [default: the checkpoint's]")
+@click.option("--fold", type=int, metavar="K", help="Take this fold as valid.  [default: the checkpoint's]")
 @click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda, mps.")
 @root_option
 @workers_option
 def evaluate(
-    run: Path, file: Path, split: str, checkpoint: str, device: str, root: Path | None, workers: int
+    run: Path,
+    file: Path,
+    split: str,
+    checkpoint: str,
+    target_column: str | None,
+    fold: int | None,
+    device: str,
+    root: Path | None,
+    workers: int,
 ) -> Outcome:
     """Measure a checkpoint of RUN on rows of the manifest FILE: accuracy, loss, accuracy per class.
 
-    Size, mean, std and classes are the checkpoint's; a manifest with other classes is refused.
+    Size, mean, std, precision and classes are the checkpoint's; a manifest with other classes is refused.
     """
     from imagekit.training.evaluate import evaluate as measure
 
-    return measure(run, file, split=split, checkpoint=checkpoint, root=root, n_workers=workers, device=device)
+    return measure(
+        run,
+        file,
+        split=split,
+        checkpoint=checkpoint,
+        target_column=target_column,
+        fold=fold,
+        root=root,
+        n_workers=workers,
+        device=device,
+    )

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from imagekit.cli.frame import (
-    Choice,
     Outcome,
     imagekit_command,
     output_option,
@@ -27,7 +26,13 @@ from imagekit.cli.frame import (
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 @output_option("Parquet file to write, a row an image.")
-@click.option("--checkpoint", type=Choice(("best", "last")), default="best", show_default=True, help="Weights to use.")
+@click.option(
+    "--checkpoint",
+    default="best",
+    show_default=True,
+    metavar="NAME",
+    help="Weights to use: best, last, or a kept epoch, as epoch-0007.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda, mps.")
 @workers_option
 @overwrite_option

@@ -16,7 +16,7 @@ from imagekit.cli.frame import Outcome, imagekit_command, output_option, root_op
 def report(run: Path, output: Path | None, root: Path | None) -> Outcome:
     """Write the report of RUN as one self-contained HTML file: curves, confusion matrix, epochs, worst predictions.
 
-    With --root, the folder that the manifest's names are relative to, the worst predictions have their pictures.
+    The worst predictions have their pictures: below --root, or where the manifest that the run names is still there.
     """
     from imagekit.look.report import write_report
 

@@ -37,10 +37,15 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFacts:
-    """`facts`: dotted key and value; `splits`: the counts, none where they are not known."""
+    """`facts`: dotted key and value; `splits`: the counts, none where they are not known.
+
+    manifest, rows_sha256: the path that the run had it from and the digest of its rows; None where that is not told.
+    """
 
     facts: tuple[tuple[str, str], ...]
     splits: tuple[SplitCounts, ...] = field(default=())
+    manifest: str | None = None
+    rows_sha256: str | None = None
 
     def n_train_images(self, class_id: str) -> int | None:
         """Images of the class in the split that was trained on; None where that is not known."""
@@ -62,7 +67,12 @@ def parse_data(value: Mapping[str, Any]) -> DataFacts:
     )
     others = {key: _readable(item) for key, item in value.items() if key not in ("counts", *ROLES)}
     in_order = {key: others[key] for key in (*(key for key in ORDER if key in others), *others)}
-    return DataFacts(facts=tuple(flatten(in_order)), splits=splits)
+    manifest, digest = (_text(value.get(key)) for key in ("manifest", "rows_sha256"))
+    return DataFacts(facts=tuple(flatten(in_order)), splits=splits, manifest=manifest, rows_sha256=digest)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _count(value: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from imagekit.look.epochs import best_number, epoch_at, is_number
+from imagekit.look.epochs import Row, best_number, epoch_at, is_number
 from imagekit.look.facts import RunFacts
 from imagekit.look.wording import UNKNOWN, count_text, duration_text, number_text, percent_text
 
@@ -12,7 +12,7 @@ from imagekit.look.wording import UNKNOWN, count_text, duration_text, number_tex
 def subtitle(facts: RunFacts) -> str:
     """The state of the run, its classes and images; of a failed run why it failed."""
     status, images = facts.status, facts.predictions
-    done = f"{status.epoch} of {status.n_epochs} epochs"
+    done = _done(facts)
     states = {
         "done": f"finished, {done}",
         "interrupted": f"interrupted after {done}",
@@ -25,16 +25,38 @@ def subtitle(facts: RunFacts) -> str:
 
 
 def result_line(facts: RunFacts) -> str:
-    """The result for the terminal: accuracy after the last and in the best epoch."""
+    """The result for the terminal: accuracy after the last epoch, and that of the weights that were kept."""
     best, number = facts.best_row(), best_number(facts.rows)
     if best is None or number is None:
-        return f"no validation accuracy yet, {facts.status.epoch} of {facts.status.n_epochs} epochs"
-    last, reached = facts.rows[-1].get("valid_accuracy"), best.get("valid_accuracy")
-    told, epoch = f"valid accuracy {_four(last)} after {len(facts.rows)} epochs", epoch_at(facts.rows, number)
-    known = [value for row in facts.rows if is_number(value := row.get("valid_accuracy"))]
-    if is_number(reached) and reached < max(known):  # something else decided, the accuracy of averaged weights, say
-        return f"{told}, {_four(reached)} in epoch {epoch}, which was kept as the best"
-    return f"{told}, best {_four(reached)} in epoch {epoch}"
+        return f"no validation accuracy yet, {_done(facts)}"
+    kept, last = _kept_column(facts, best), facts.rows[-1].get("valid_accuracy")
+    told = f"valid accuracy {_four(last)} after {_epochs(len(facts.rows))}"
+    whose = "" if kept == "valid_accuracy" else " of the averaged weights"
+    reached = best.get(kept)
+    words = f"{_four(reached)}{whose} in epoch {epoch_at(facts.rows, number)}"
+    known = [value for row in facts.rows if is_number(value := row.get(kept))]
+    if is_number(reached) and reached < max(known):  # something else decided, the loss, say
+        return f"{told}, {words}, which was kept as the best"
+    return f"{told}, best {words}"
+
+
+def _kept_column(facts: RunFacts, best: Row) -> str:
+    """The accuracy of the weights in best.pt: of the averaged ones where these decided which epoch is the best."""
+    settings = dict(facts.config)
+    monitor = settings.get("monitor")
+    try:
+        is_averaged = float(settings.get("ema", "0")) > 0 if monitor is None else monitor.startswith("valid_ema_")
+    except ValueError:  # a stranger's config.toml
+        is_averaged = False
+    return "valid_ema_accuracy" if is_averaged and is_number(best.get("valid_ema_accuracy")) else "valid_accuracy"
+
+
+def _done(facts: RunFacts) -> str:
+    return f"{facts.status.epoch} of {_epochs(facts.status.n_epochs)}"
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'s' * (n != 1)}"
 
 
 def _four(value: float | None) -> str:
@@ -69,13 +91,12 @@ def _best_tile(facts: RunFacts) -> tuple[str, str, str]:
     best, number = facts.best_row(), best_number(facts.rows)
     if best is None or number is None:
         return "best epoch", UNKNOWN, ""
-    averaged = best.get("valid_ema_accuracy")
+    own, averaged = best.get("valid_accuracy"), best.get("valid_ema_accuracy")
+    where = f"epoch {epoch_at(facts.rows, number)}"
+    if _kept_column(facts, best) == "valid_ema_accuracy":
+        return "best epoch", percent_text(averaged), f"EMA accuracy in {where} · own weights {percent_text(own)}"
     more = "" if averaged is None else f" · EMA {percent_text(averaged)}"
-    return (
-        "best epoch",
-        percent_text(best.get("valid_accuracy")),
-        f"accuracy in epoch {epoch_at(facts.rows, number)}{more}",
-    )
+    return "best epoch", percent_text(own), f"accuracy in {where}{more}"
 
 
 def _calibration_tile(facts: RunFacts) -> list[tuple[str, str, str]]:

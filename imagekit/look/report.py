@@ -13,8 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from imagekit.errors import CheckpointError, OutputError, ShapeError
+from imagekit.errors import CheckpointError, OutputError, ShapeError, SourceError
 from imagekit.files.atomic import write_bytes, write_text
+from imagekit.files.plain import plain
 from imagekit.look.confusion import MAX_CLASSES, MAX_NAMED_CLASSES, draw_confusion
 from imagekit.look.epochs import epoch_table
 from imagekit.look.facts import RunFacts, read_facts
@@ -72,11 +73,13 @@ class ReportWritten:
 def write_report(run: Path | str, *, output: Path | None = None, images_root: Path | None = None) -> ReportWritten:
     """Draw RUN/curves.png and RUN/confusion.png and write the page, RUN/report.html if no `output` is given.
 
-    images_root: the folder that the file names are relative to, for thumbnails of the errors; None for none. A run may
-    be unfinished: the page says what is missing. Raises CheckpointError where `run` is no run, OutputError where
-    `output` is something else than an earlier report, DiskFullError.
+    images_root: the folder that the file names are relative to, for thumbnails of the errors; None for the root of the
+    manifest that the run names, as long as it can be read and has the same rows. A run may be unfinished: the page says
+    what is missing. Raises SourceError where `run` is no run, CheckpointError where its status is damaged, OutputError
+    where `output` is something else than an earlier report, DiskFullError.
     """
     run = Path(run)
+    _check_run(run)
     undrawn = _draw_activations(run)
     facts = read_facts(run)
     output = facts.layout.report if output is None else Path(output)
@@ -86,8 +89,9 @@ def write_report(run: Path | str, *, output: Path | None = None, images_root: Pa
     for picture, path in ((curves, facts.layout.curves), (confusion, facts.layout.confusion)):
         if picture is not None:
             write_bytes(path, _png(picture))
-    notes = [*facts.notes, *undrawn, *notes]
-    text = render(**_values(facts, notes, curves, confusion, images_root))
+    worst = worst_table(facts, facts.predictions, images_root) if facts.predictions is not None else []
+    notes = [*facts.notes, *undrawn, *notes, *_without_pictures(worst, images_root)]
+    text = render(**_values(facts, notes, curves, confusion, worst))
     write_text(output, text)
     return ReportWritten(
         run=run,
@@ -100,15 +104,30 @@ def write_report(run: Path | str, *, output: Path | None = None, images_root: Pa
     )
 
 
+def _check_run(run: Path) -> None:
+    """Into a folder that is no run nothing is written."""
+    if not RunLayout(run).status.exists():
+        raise SourceError(
+            "the folder is not a run of imagekit train", where=str(run), fix="give the folder that train wrote with -o"
+        )
+
+
 def _draw_activations(run: Path) -> list[str]:
     """Draw what the run's telemetry holds, where it has some; returns why not, if it could not be drawn."""
-    if not RunLayout(run).status.exists():  # no run: nothing is written into it
-        return []
     try:
         write_run_telemetry(run)
     except (CheckpointError, ShapeError) as error:
         return [f"the activations are not drawn: {error.what}"]
     return []
+
+
+def _without_pictures(worst: Sequence[Mapping[str, Any]], images_root: Path | None) -> list[str]:
+    """A note where none of the images that are shown was found."""
+    if not worst or any(image["thumbnail"] for image in worst):
+        return []
+    if images_root is None:
+        return ["no pictures: give --root DIR"]
+    return [f"no pictures: no image was found below {plain(str(images_root))}, give another --root DIR"]
 
 
 def _check_output(output: Path) -> None:
@@ -135,11 +154,10 @@ def _values(
     notes: Sequence[str],
     curves: Image.Image | None,
     confusion: Image.Image | None,
-    images_root: Path | None,
+    worst: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Everything that the template asks for."""
     predictions = facts.predictions if facts.predictions is not None and len(facts.predictions) else None
-    worst = [] if predictions is None else worst_table(facts, predictions, images_root)
     return {
         "title": facts.layout.root.resolve().name or "run",
         "subtitle": subtitle(facts),

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from torch import Tensor
 
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.loaders import Loader, check_one_label
-from imagekit.errors import CheckpointError
+from imagekit.errors import CheckpointError, ManifestError
+from imagekit.files.plain import plain
 from imagekit.learner.calibration import CalibrationError
 from imagekit.learner.callback import Callback
 from imagekit.learner.confusion import ClassScores, ConfusionMatrix, score_classes
@@ -25,7 +27,7 @@ from imagekit.learner.metrics import accuracy, top_k
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import view
 from imagekit.training.assemble import valid_item_transforms
-from imagekit.training.trained import Trained, load_trained
+from imagekit.training.trained import Trained, load_trained, require_files
 
 N_CONFUSIONS = 5
 
@@ -35,7 +37,8 @@ class EvaluationReport:
     """How good one checkpoint is on one split.
 
     scores: of each class and over all; counts_KK: images by truth (rows) and prediction (columns), int64.
-    top5: the share with the truth among the five largest, None for five classes or fewer.
+    top5: the share with the truth among the five largest, None for five classes or fewer. notes: what was done
+    otherwise than in training.
     """
 
     checkpoint: Path
@@ -51,6 +54,7 @@ class EvaluationReport:
     scores: ClassScores
     counts_KK: Tensor
     epoch: int
+    notes: tuple[str, ...] = ()
     exit_code: int = 0
 
     @property
@@ -71,17 +75,19 @@ class EvaluationReport:
         more += [f"expected calibration error {_number(self.calibration_error)}"]
         return "\n".join(
             [
-                f"{self.split}: accuracy {self.accuracy:.4f}, loss {self.loss:.4f}, {self.n_images:,} images,"
+                f"{self.split}: accuracy {self.accuracy:.4f}, loss {self.loss:.4f}, {_images(self.n_images)},"
                 f" checkpoint {self.checkpoint.name} (epoch {self.epoch})",
                 ", ".join(more),
                 *self._class_lines(),
                 *self._confusion_lines(),
+                *(f"note: {note}" for note in self.notes),
             ]
         )
 
     def _class_lines(self) -> list[str]:
-        scores, width = self.scores, max(len("class"), *map(len, self.vocab))
-        rows = zip(self.vocab, scores.precision, scores.recall, scores.f1, scores.support, strict=True)
+        scores, names = self.scores, [plain(name) for name in self.vocab]  # the width is that of what is shown
+        width = max(len("class"), *map(len, names))
+        rows = zip(names, scores.precision, scores.recall, scores.f1, scores.support, strict=True)
         head = f"  {'class':<{width}}  precision  recall  F1      images"
         return [
             head,
@@ -97,8 +103,8 @@ class EvaluationReport:
         n = len(self.vocab)
         pairs = [(place // n, place % n) for place in order if int(wrong_KK.flatten()[place])]
         lines = [
-            f"  {int(wrong_KK[truth, taken]):,} of {int(self.counts_KK[truth].sum()):,} images of {self.vocab[truth]}"
-            f" taken for {self.vocab[taken]}"
+            f"  {int(wrong_KK[truth, taken]):,} of {_images(int(self.counts_KK[truth].sum()))} of"
+            f" {plain(self.vocab[truth])} taken for {plain(self.vocab[taken])}"
             for truth, taken in pairs
         ]
         return ["most taken for another:", *lines] if lines else []
@@ -108,11 +114,16 @@ class EvaluationReport:
         names = ("split", "n_images", "accuracy", "loss", "top5", "calibration_error", "per_class", "epoch")
         facts: Mapping[str, object] = {name: getattr(self, name) for name in names}
         scores = {"vocab": list(self.vocab), **self.scores.to_dict(), "confusion": self.counts_KK.tolist()}
-        return {"checkpoint": str(self.checkpoint), "manifest": str(self.manifest), **facts, "scores": scores}
+        files = {"checkpoint": str(self.checkpoint), "manifest": str(self.manifest)}
+        return {**files, **facts, "scores": scores, "notes": list(self.notes)}
 
 
 def _number(share: float | None) -> str:
     return "-" if share is None else f"{share:.4f}"
+
+
+def _images(n: int) -> str:
+    return f"{n:,} image{'s' * (n != 1)}"
 
 
 class _Scores(Callback):
@@ -134,28 +145,33 @@ def evaluate(
     *,
     split: str = "valid",
     checkpoint: str = "best",
+    target_column: str | None = None,
+    fold: int | None = None,
     root: Path | None = None,
     n_workers: int = 0,
     device: str = "auto",
 ) -> EvaluationReport:
-    """Accuracy, loss and scores of a run's `best` or `last` checkpoint on one split of a manifest.
+    """Accuracy, loss and scores of a run's checkpoint on one split of a manifest.
 
-    split: train, valid, test, or one of several validation sets as `valid:<name>`. The mean, std, size, vocab, target
-    column and fold are the checkpoint's. Raises SourceError for a folder that is no run, CheckpointError where the
-    manifest has another vocab, ManifestError where it lacks the split, the column or the fold, or has several label
-    columns and the checkpoint was trained on none of them.
+    split: train, valid, test, or one of several validation sets as `valid:<name>`. checkpoint: `best`, `last`, or one
+    that was kept, `epoch-0007`. The mean, std, size, vocab and precision are the checkpoint's, and so are target column
+    and fold, unless these are told; a manifest without folds is measured on its own split, which `notes` says.
+    Raises SourceError for a folder that is no run, a checkpoint that it has not or files that are not there,
+    CheckpointError for a run without one, and where the manifest has another vocab, ManifestError where it lacks the
+    split, the column or the fold, where the split has no labels, or where there are several label columns and the
+    checkpoint was trained on none of them.
     """
-    trained = load_trained(run, checkpoint=checkpoint)
-    config = trained.config
-    content = view(read_manifest(manifest), target_column=config.target_column, fold=config.fold)
+    trained = load_trained(run, checkpoint=checkpoint, device=device)
+    content, notes = _seen(trained, read_manifest(manifest), target_column=target_column, fold=fold)
     check_one_label(content)
     require_same_vocab(trained, content)
+    _require_labels(content, split)
+    require_files(content, split=split, root=root)
     n_classes = len(trained.vocab)
     metrics = MetricsCallback({"accuracy": accuracy, **({"top5": top_k(5)} if n_classes > 5 else {})})
     scores = _Scores(n_classes)
     with closing(_loader(trained, content, split=split, root=root, n_workers=n_workers)) as loader:
-        learner = trained.learner(loader, loss_func=cross_entropy, device=device, callbacks=[metrics, scores])
-        row = learner.validate()
+        row = trained.learner(loader, loss_func=cross_entropy, callbacks=[metrics, scores]).validate()
     counts_KK = scores.confusion.compute()
     return EvaluationReport(
         checkpoint=trained.path,
@@ -171,7 +187,32 @@ def evaluate(
         scores=score_classes(counts_KK),
         counts_KK=counts_KK,
         epoch=trained.epoch,
+        notes=(*notes, *trained.notes),
     )
+
+
+def _seen(
+    trained: Trained, manifest: Manifest, *, target_column: str | None, fold: int | None
+) -> tuple[Manifest, list[str]]:
+    """The manifest with the target and the fold that are told, or else those of the training."""
+    column = trained.config.target_column if target_column is None else target_column
+    has_folds = manifest.table["fold"].null_count < manifest.table.num_rows
+    if fold is None and trained.config.fold is not None and not has_folds:
+        note = f"the manifest has no folds: its own split was used, not fold {trained.config.fold} of the training"
+        return view(manifest, target_column=column), [note]
+    return view(manifest, target_column=column, fold=trained.config.fold if fold is None else fold), []
+
+
+def _require_labels(manifest: Manifest, split: str) -> None:
+    """Raise ManifestError where a row of the split has no target."""
+    target_N = manifest.rows(split, columns=("target",))["target"]
+    n_without = pc.sum(pc.less(pc.fill_null(target_N, -1), 0)).as_py()
+    if n_without:
+        raise ManifestError(
+            f"{n_without:,} of the {len(target_N):,} rows of split {split} have no label to compare with",
+            where=str(manifest.path),
+            fix="give another --split; imagekit predict says what images without a label show",
+        )
 
 
 def require_same_vocab(trained: Trained, manifest: Manifest) -> None:

@@ -26,6 +26,7 @@ from imagekit.files.atomic import atomic_file
 from imagekit.files.discover import discover
 from imagekit.files.jsonl import write_json_lines
 from imagekit.files.lock import output_lock
+from imagekit.files.plain import plain
 from imagekit.manifest.beside import quarantine_path
 from imagekit.manifest.build import MEMORY_LIMIT_BYTES
 from imagekit.manifest.looking import Looking
@@ -35,6 +36,7 @@ from imagekit.training.trained import Trained, load_trained, no_loss
 TIMEOUT_S = 60.0
 N_SHOWN = 20
 N_TOP = 5
+MAX_CLASS_SIGNS = 40
 METADATA_KEY = b"imagekit_predictions"  # a manifest has b"imagekit", and must never be taken for one of these
 
 
@@ -65,21 +67,26 @@ class PredictReport:
 
     def summary(self) -> str:
         """The first rows, how many of each class, and what could not be used."""
-        width = max([len("file"), *(len(row["file_name"]) for row in self.first)])
-        rows = [f"{row['file_name']:<{width}}  {row['probability']:>11.4f}  {row['class_name']}" for row in self.first]
-        lines = [f"{'file':<{width}}  probability  class", *rows] if rows else []
+        classes = [plain(row["class_name"], max_signs=MAX_CLASS_SIGNS) for row in self.first]
+        width = max([len("class"), *map(len, classes)])
+        # names last: one that a terminal shows longer than it is moves no column
+        rows = [
+            f"{row['probability']:>11.4f}  {name:<{width}}  {row['file_name']}"
+            for row, name in zip(self.first, classes, strict=True)
+        ]
+        lines = [f"probability  {'class':<{width}}  file", *rows] if rows else []
         lines += [f"... {self.n_images - len(rows):,} more"] if self.n_images > len(rows) else []
         counted = ", ".join(f"{name} {n:,}" for name, n in self.counts.items())
-        lines += [f"{self.n_images:,} images: {counted}" if counted else "no image"]
-        lines += (
-            [
-                f"{len(self.bad):,} files could not be used, {self.bad[0]['file_name']} for one:"
-                f" {self.bad[0]['reason']}; all in {quarantine_path(self.output)}"
-            ]
-            if self.bad
-            else []
+        lines += [f"{_counted(self.n_images, 'image')}: {counted}" if counted else "no image"]
+        lines += [self._bad_in_words()] if self.bad else []
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), f"predictions: {self.output}"])
+
+    def _bad_in_words(self) -> str:
+        first = self.bad[0]
+        return (
+            f"{_counted(len(self.bad), 'file')} could not be used, {first['file_name']} for one:"
+            f" {first['reason']}; all in {quarantine_path(self.output)}"
         )
-        return "\n".join([*lines, *self.notes, f"predictions: {self.output}"])
 
     def to_dict(self) -> dict[str, object]:
         """The same facts as plain types."""
@@ -91,6 +98,10 @@ class PredictReport:
             "bad": list(self.bad),
             "notes": list(self.notes),
         }
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def predict(
@@ -106,19 +117,22 @@ def predict(
 ) -> PredictReport:
     """Predict the class of image files, and of every image below folders, and write one Parquet file.
 
+    checkpoint: `best`, `last`, or one that was kept besides, `epoch-0007`. A file that is named again, itself or by a
+    folder, comes once.
     Images are first decoded in worker processes, at least one, with limits on time and memory: what cannot be used
     stands in OUTPUT.quarantine.jsonl with its reason and ends no work. The others go through the transforms of
     validation. Columns: file_name, sha256, prediction (of the vocab), class_name, probability, top_classes and
     top_probabilities (of the five largest, or all). Its schema metadata holds the vocab and where the model is from.
-    Raises SourceError for a path that does not exist or a folder without images, OutputError for an output that exists.
+    Raises SourceError for a path that does not exist or a folder without images, OutputError for an output that exists,
+    and what `load_trained` raises.
     """
     output = Path(output)
     check_table_output(output, overwrite=overwrite)
-    trained = load_trained(run, checkpoint=checkpoint)
+    trained = load_trained(run, checkpoint=checkpoint, device=device)
     files, notes = _find([Path(path) for path in paths])
     with output_lock(output):
         digests, good, bad = _look(files, n_workers=n_workers, progress=progress)
-        table = _predict(trained, files.take(good), digests[good], n_workers=n_workers, device=device)
+        table = _predict(trained, files.take(good), digests[good], n_workers=n_workers)
         with atomic_file(output) as aside:
             pq.write_table(table, aside, compression="zstd")
         if bad:
@@ -133,7 +147,7 @@ def predict(
         counts=dict(counts.most_common()),
         first=table.select(["file_name", "probability", "class_name"]).slice(0, N_SHOWN).to_pylist(),
         bad=bad,
-        notes=tuple(notes),
+        notes=(*notes, *trained.notes),
     )
 
 
@@ -143,15 +157,23 @@ def check_table_output(output: Path, *, overwrite: bool) -> None:
         raise OutputError(
             "the folder of the output does not exist", where=str(output), fix="make the folder, or give another -o"
         )
-    if output.is_dir() or (output.exists() and not (overwrite and _is_ours(output))):
+    if not output.exists():
+        return
+    if not _is_ours(output):
         raise OutputError(
-            "the output exists already",
+            "the output exists and is not a table that predict wrote",
             where=str(output),
-            fix="give another -o, or --overwrite to replace a table that predict wrote",
+            fix="give another -o, or move it away yourself",
+        )
+    if not overwrite:
+        raise OutputError(
+            "the output exists already", where=str(output), fix="give another -o, or --overwrite to replace it"
         )
 
 
 def _is_ours(output: Path) -> bool:
+    if not output.is_file():  # opening a pipe would wait for somebody to write into it
+        return False
     try:
         return METADATA_KEY in (pq.read_schema(output).metadata or {})
     except (OSError, pa.ArrowException):
@@ -160,24 +182,44 @@ def _is_ours(output: Path) -> bool:
 
 def _find(paths: Sequence[Path]) -> tuple[FileNames, list[str]]:
     """Every file that is to be looked at, in the order of the paths, each once."""
-    roots, names, root_of, notes = list[Path](), list[pa.Array](), list[np.ndarray[Any, Any]](), list[str]()
-    for path in dict.fromkeys(paths):
-        if path.is_dir():
-            found = discover(path, extensions=READABLE)
-            if not len(found):
-                raise SourceError("no image lies below the folder", where=str(path), fix="give a folder with images")
-            notes += [f"{folder} could not be read: {why}" for folder, why in found.unreadable]
-            part, root = found.names, path
-        elif path.exists():
-            part, root = pa.array([bytes(Path(path.name))], pa.large_binary()), path.parent
-        else:
-            raise SourceError("the path does not exist", where=str(path), fix="check it for a typing error")
+    roots, names, root_of, places, notes = list[Path](), list[pa.Array](), list[Any](), list[bytes](), list[str]()
+    for path in paths:
+        part, root, unreadable = _images_of(path)
+        notes += [f"{folder} could not be read: {why}" for folder, why in unreadable]
         root_of.append(np.full(len(part), len(roots), dtype=np.int64))
         roots.append(root)
         names.append(part)
+        if len(paths) > 1:
+            places += _places(path, part)
     if not roots:
         raise SourceError("no path was given", where="predict", fix="give image files or folders")
-    return FileNames(roots=tuple(roots), root_N=np.concatenate(root_of), names=pa.concat_arrays(names)), notes
+    files = FileNames(roots=tuple(roots), root_N=np.concatenate(root_of), names=pa.concat_arrays(names))
+    first = dict(zip(reversed(places), reversed(range(len(places))), strict=True))  # the first row of each place stays
+    if n_again := len(places) - len(first):
+        files = files.take(np.array(sorted(first.values())))
+        notes.append(f"{_counted(n_again, 'file')} named again {'comes' if n_again == 1 else 'come'} once")
+    return files, list(dict.fromkeys(notes))
+
+
+def _images_of(path: Path) -> tuple[pa.LargeBinaryArray, Path, Sequence[tuple[str, str]]]:
+    """Names of the images of a path, the folder that they are relative to, and folders that could not be read."""
+    if path.is_dir():
+        found = discover(path, extensions=READABLE)
+        if not len(found):
+            raise SourceError("no image lies below the folder", where=str(path), fix="give a folder with images")
+        return found.names, path, found.unreadable
+    if path.exists():
+        return pa.array([bytes(Path(path.name))], pa.large_binary()), path.parent, ()
+    raise SourceError("the path does not exist", where=str(path), fix="check it for a typing error")
+
+
+def _places(path: Path, names: pa.LargeBinaryArray) -> list[bytes]:
+    """Where the files of a path really are, by whatever way they are named; no folder below it is a link.
+
+    A link to a file is a file of its own: it cannot be used, and must not stand for the one that can.
+    """
+    folder = bytes((path if path.is_dir() else path.parent).resolve()).rstrip(b"/")
+    return [folder + b"/" + name for name in names.to_pylist()]
 
 
 def _look(
@@ -189,6 +231,8 @@ def _look(
     bad = []
     for number, root in enumerate(files.roots):
         rows = np.flatnonzero(files.root_N == number)
+        if not len(rows):  # all of them were named before
+            continue
         looking = Looking(
             root=root,
             check="decode",
@@ -207,15 +251,13 @@ def _look(
     return digests, np.flatnonzero(is_good), bad
 
 
-def _predict(
-    trained: Trained, files: FileNames, digests: np.ndarray[Any, Any], *, n_workers: int, device: str
-) -> pa.Table:
+def _predict(trained: Trained, files: FileNames, digests: np.ndarray[Any, Any], *, n_workers: int) -> pa.Table:
     config, kept = trained.config, PredictionsCallback(always=True)
     dataset = ImageFiles(files, transforms=valid_item_transforms(config))
     if len(files):
         loader = Loader(dataset, batch_size=2 * config.batch_size, shuffle=False, n_workers=n_workers)
         with closing(loader):
-            trained.learner(loader, loss_func=no_loss, device=device, callbacks=[kept]).validate()
+            trained.learner(loader, loss_func=no_loss, callbacks=[kept]).validate()
     return _table(trained, files, digests, kept)
 
 

@@ -84,7 +84,7 @@ def test_predictions_are_printed_and_written(trained: tuple[Path, Path, Result],
     result = typed("predict", run, image, manifest.parent / "train/dog", "-o", tmp_path / "p.parquet", "--workers", 1)
 
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[1].startswith(str(image))
+    assert result.stdout.splitlines()[1].endswith(str(image))
     assert result.stdout.endswith(f"predictions: {tmp_path / 'p.parquet'}\n")
     assert pq.read_table(tmp_path / "p.parquet").num_rows == 7
 
@@ -98,17 +98,41 @@ def test_a_file_that_cannot_be_used_is_exit_3(trained: tuple[Path, Path, Result]
     assert (result.exit_code, facts["exit_code"], facts["bad"][0]["reason"]) == (3, 3, "unidentified")
 
 
-def test_a_report_has_thumbnails_where_it_knows_the_images(trained: tuple[Path, Path, Result], tmp_path: Path) -> None:
+def test_a_report_drawn_again_is_the_one_that_train_drew(trained: tuple[Path, Path, Result], tmp_path: Path) -> None:
+    run = trained[1]
+
+    again = typed("report", run, "-o", tmp_path / "a.html")
+    elsewhere = typed("report", run, "-o", tmp_path / "b.html", "--root", tmp_path)
+
+    assert (again.exit_code, elsewhere.exit_code) == (0, 0)
+    assert "data:image/jpeg" in (tmp_path / "a.html").read_text()
+    assert (tmp_path / "a.html").read_text() == (run / "report.html").read_text()
+    assert "data:image/jpeg" not in (tmp_path / "b.html").read_text()
+    note = f"note: no pictures: no image was found below {tmp_path}, give another --root DIR\n"
+    assert note in elsewhere.stdout
+    assert " of the averaged weights in epoch 1\n" in again.stdout
+
+
+def test_a_checkpoint_that_is_not_there_is_exit_2_and_lists_those_that_are(trained: tuple[Path, Path, Result]) -> None:
     manifest, run, _ = trained
 
-    without, with_images = (
-        typed("report", run, "-o", tmp_path / name, *more)
-        for name, more in (("a.html", ()), ("b.html", ("--root", manifest.parent)))
-    )
+    results = [
+        typed("evaluate", run, manifest, "--checkpoint", "epoch-7"),
+        typed("predict", run, manifest.parent, "-o", run.parent / "p.parquet", "--checkpoint", "epoch-7"),
+    ]
 
-    assert (without.exit_code, with_images.exit_code) == (0, 0)
-    assert "data:image/jpeg" not in (tmp_path / "a.html").read_text()
-    assert "data:image/jpeg" in (tmp_path / "b.html").read_text()
+    text = f'error: the run has no checkpoint "epoch-7"\n  where: {run}/checkpoints\n  fix: known: best, last\n'
+    assert [(result.exit_code, result.stderr) for result in results] == [(2, text)] * 2
+
+
+def test_evaluate_takes_another_column_and_fold(trained: tuple[Path, Path, Result]) -> None:
+    manifest, run, _ = trained
+
+    label = typed("evaluate", run, manifest, "--target-column", "label", "--workers", 1)
+    fold = typed("evaluate", run, manifest, "--fold", 1, "--workers", 1)
+
+    assert label.exit_code == 0
+    assert (fold.exit_code, fold.stderr.splitlines()[0]) == (1, "error: the manifest has no folds, not fold 1")
 
 
 def test_evaluate_tells_precision_recall_and_what_is_taken_for_what(trained: tuple[Path, Path, Result]) -> None:

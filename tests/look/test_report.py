@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from look.made_runs import make_run, page_of, row, write_predictions
+from look.made_runs import DATA, make_run, page_of, row, write_predictions
 from PIL import Image
 
-from imagekit.errors import CheckpointError, OutputError
+from imagekit.errors import CheckpointError, OutputError, SourceError
 from imagekit.files.jsonl import write_json
 from imagekit.look import report as report_module
-from imagekit.look.report import CURVES_SIZE, write_report
+from imagekit.look.report import CURVES_SIZE, ReportWritten, write_report
+from imagekit.manifest.schema import METADATA_KEY, Metadata
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.recorder import append_event
 from imagekit.runs.status import write_status
+
+NO_PICTURES = "no pictures: give --root DIR"
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +44,7 @@ def test_report_is_one_page_beside_two_plots(tmp_path: Path, monkeypatch: pytest
         assert curves.size == (1800, 840)
         assert (curves.format, confusion.format) == ("PNG", "PNG")
     assert report.size_bytes == layout.report.stat().st_size < 2_000_000
-    assert (report.exit_code, report.next_command, report.notes) == (0, None, ())
+    assert (report.exit_code, report.next_command, report.notes) == (0, None, (NO_PICTURES,))
 
 
 def test_page_loads_nothing_and_runs_nothing(tmp_path: Path):
@@ -116,7 +120,7 @@ def test_summary_and_dict_say_the_same(tmp_path: Path):
 
     result = "valid accuracy 0.6250 after 3 epochs, best 0.7500 in epoch 2"
     assert report.summary() == (
-        f"{result}\nplots: {run}/curves.png, {run}/confusion.png\n"
+        f"{result}\nnote: {NO_PICTURES}\nplots: {run}/curves.png, {run}/confusion.png\n"
         f"report: {run}/report.html ({report.size_bytes / 1000:,.0f} kB)"
     )
     assert json.loads(json.dumps(report.to_dict())) == {
@@ -126,7 +130,7 @@ def test_summary_and_dict_say_the_same(tmp_path: Path):
         "confusion": f"{run}/confusion.png",
         "size_bytes": report.size_bytes,
         "result": result,
-        "notes": [],
+        "notes": [NO_PICTURES],
     }
 
 
@@ -200,7 +204,7 @@ def test_damaged_file_becomes_a_note_at_most(tmp_path: Path, name: str, content:
     report = write_report(layout.root)
 
     assert page_of(report).text
-    assert all(path.name in note for note in report.notes)
+    assert all(path.name in note or note == NO_PICTURES for note in report.notes)
 
 
 DAMAGED = "is damaged: no confusion matrix, no scores per class, no losses of single images"
@@ -266,7 +270,7 @@ def test_many_epochs_and_classes_stay_under_two_megabytes(tmp_path: Path):
     report = write_report(layout.root)
 
     assert report.size_bytes < 2_000_000
-    assert report.notes == ("2,000 classes are too many for a confusion matrix, 1,000 at most",)
+    assert report.notes == ("2,000 classes are too many for a confusion matrix, 1,000 at most", NO_PICTURES)
     text = page_of(report).text
     assert "500 of 3000 epochs, evenly spread" in text
     assert "the lowest\n1000 of 2000 classes" in text
@@ -287,6 +291,98 @@ def test_thumbnails_appear_where_images_root_has_the_file(tmp_path: Path):
 
     assert sum(address.startswith("data:image/jpeg;base64,") for address in without.loads) == 0
     assert sum(address.startswith("data:image/jpeg;base64,") for address in with_root.loads) == 3
+
+
+PICTURES = tuple(f"{i}.png" for i in range(8))
+
+
+def make_pictured_run(root: Path) -> RunLayout:
+    """A run whose data.json names images/metadata.parquet, with one picture beside it."""
+    images = root / "images"
+    images.mkdir()
+    Image.new("RGB", (30, 20), "red").save(images / "3.png")
+    write_manifest(images / "metadata.parquet")
+    layout = make_run(root / "run", file_names=PICTURES)
+    write_json(layout.data, {**DATA, "manifest": str(images / "metadata.parquet")})
+    return layout
+
+
+def write_manifest(path: Path, **told: Any) -> None:
+    """A Parquet file that says of itself what a manifest says, of the rows of DATA."""
+    metadata = Metadata(
+        root=".", vocab=("n01", "n02"), class_names=("tench", "church"), processors=(), stats=None, label_rule="parent",
+        split_rule="folders", salt="", seed=0, counts={}, rows_sha256=DATA["rows_sha256"],
+    )  # fmt: skip
+    text = replace(metadata, **told).to_json()
+    pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({METADATA_KEY: text}), path)
+
+
+def n_pictures(report: ReportWritten) -> int:
+    return sum(address.startswith("data:image/jpeg;base64,") for address in page_of(report).loads)
+
+
+def test_pictures_are_found_by_the_manifest_that_the_run_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    layout = make_pictured_run(tmp_path)
+    absolute = write_report(layout.root)
+    write_json(layout.data, {**DATA, "manifest": "images/metadata.parquet"})
+    monkeypatch.chdir(tmp_path)
+
+    relative = write_report(layout.root)
+
+    assert (n_pictures(absolute), n_pictures(relative)) == (1, 1)
+    assert (absolute.notes, relative.notes) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"manifest": "nowhere/metadata.parquet"},
+        {"manifest": "images/3.png"},
+        {"manifest": "images"},
+        {"manifest": "x" * 5000},
+        {"manifest": "images/metadata.parquet\0"},
+        {"manifest": "\ud800"},
+        {"manifest": None},
+        {"manifest": 3},
+        {"rows_sha256": "another"},
+        {"rows_sha256": None},
+    ],
+)
+def test_without_that_very_manifest_nothing_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any]
+):
+    layout = make_pictured_run(tmp_path)
+    layout.data.write_text(json.dumps({**DATA, "manifest": "images/metadata.parquet", **told}))
+    monkeypatch.chdir(tmp_path)
+
+    report = write_report(layout.root)
+
+    assert (n_pictures(report), report.notes) == (0, (NO_PICTURES,))
+    assert NO_PICTURES in page_of(report).text
+
+
+def test_no_name_leads_out_of_the_root_of_that_manifest(tmp_path: Path):
+    layout = make_pictured_run(tmp_path)
+    images, secret = tmp_path / "images", tmp_path / "secret"
+    secret.mkdir()
+    Image.new("RGB", (30, 20), "red").save(secret / "s.png")
+    (images / "door").symlink_to(secret)
+    (images / "link.png").symlink_to(secret / "s.png")
+    names = ("../secret/s.png", "door/s.png", "link.png", str(secret / "s.png"), "door/../secret/s.png", "a", "b", "c")
+    write_predictions(layout, file_names=names)
+
+    report = write_report(layout.root)
+
+    assert (n_pictures(report), report.notes) == (0, (NO_PICTURES,))
+
+
+def test_a_root_without_the_images_is_told(tmp_path: Path):
+    layout = make_pictured_run(tmp_path)
+
+    report = write_report(layout.root, images_root=tmp_path / "nothere")
+
+    note = f"no pictures: no image was found below {tmp_path / 'nothere'}, give another --root DIR"
+    assert (n_pictures(report), report.notes) == (0, (note,))
 
 
 def test_output_elsewhere_leaves_the_plots_in_the_run(tmp_path: Path):
@@ -333,15 +429,23 @@ def test_output_in_a_folder_that_is_not_there_says_so(tmp_path: Path):
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path: Path):
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(SourceError) as caught:
         write_report(tmp_path)
 
     assert str(caught.value) == (
-        "the status of the run cannot be read: No such file or directory\n"
-        f"  where: {tmp_path / 'status.json'}\n"
-        "  fix: name the folder of a run"
+        "the folder is not a run of imagekit train\n"
+        f"  where: {tmp_path}\n"
+        "  fix: give the folder that train wrote with -o"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_status_is_told_as_such(tmp_path: Path):
+    layout = make_run(tmp_path / "run")
+    layout.status.write_text("{}")
+
+    with pytest.raises(CheckpointError, match="the status of the run is damaged"):
+        write_report(layout.root)
 
 
 def test_class_names_that_the_typeface_lacks_are_drawn_by_their_identifier(tmp_path: Path):

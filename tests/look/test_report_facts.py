@@ -19,7 +19,10 @@ from imagekit.look.report import write_report
 from imagekit.look.settings import flatten, read_origins
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.recorder import append_row
+from imagekit.runs.status import write_status
 from imagekit.runs.telemetry import TelemetryRecord, write_telemetry
+
+NO_PICTURES = "no pictures: give --root DIR"
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +153,7 @@ def test_counts_that_cannot_be_are_a_damaged_file(tmp_path: Path, value: dict[st
 
     report = write_report(layout.root)
 
-    assert report.notes == ("data.json is damaged: what the run was trained on is not known",)
+    assert report.notes == ("data.json is damaged: what the run was trained on is not known", NO_PICTURES)
     assert "train images" not in page_of(report).text
 
 
@@ -170,7 +173,7 @@ def test_a_run_of_before_these_files_gives_a_whole_report_with_a_note(tmp_path: 
     report = write_report(layout.root)
 
     page = page_of(report)
-    assert report.notes == ("data.json is missing: what the run was trained on is not known",)
+    assert report.notes == ("data.json is missing: what the run was trained on is not known", NO_PICTURES)
     for heading in (
         "Curves",
         "Epochs",
@@ -240,14 +243,62 @@ def test_a_run_with_averaged_weights_shows_both_accuracies_of_its_best_epoch(tmp
     assert "80.00 %" in text
 
 
+@pytest.mark.parametrize(
+    ("config", "of_average"),
+    [
+        ("ema = 0.5\n", True),
+        ('ema = 0.5\nmonitor = "valid_ema_loss"\n', True),
+        ('ema = 0.5\nmonitor = "valid_loss"\n', False),
+        ("ema = 0.0\n", False),
+        ('ema = "much"\n', False),
+        ("[ema]\nx = 1\n", False),
+    ],
+)
+def test_the_accuracy_told_is_that_of_the_weights_that_were_kept(tmp_path: Path, config: str, of_average: bool):
+    layout = make_averaged(tmp_path / "run")
+    layout.config.write_text(config)
+
+    report = write_report(layout.root)
+
+    kept, tile = (
+        ("best 0.8000 of the averaged weights in epoch 2", "80.00 %\nEMA accuracy in epoch 2 · own weights 65.00 %")
+        if of_average
+        else ("0.6500 in epoch 2, which was kept as the best", "65.00 %\naccuracy in epoch 2 · EMA 80.00 %")
+    )
+    assert report.result == f"valid accuracy 0.6800 after 3 epochs, {kept}"
+    assert f"best epoch\n{tile}" in page_of(report).text
+
+
+def test_an_average_that_was_kept_for_its_loss_is_told_as_kept(tmp_path: Path):
+    layout = make_run(tmp_path / "run", accuracies=())
+    for epoch, averaged in ((1, 0.7), (2, 0.6)):
+        columns = {"valid_ema_loss": 1.0 / epoch, "valid_ema_accuracy": averaged}
+        append_row(layout.metrics, row(epoch, 0.5, is_best=True, **columns))
+    layout.config.write_text('ema = 0.5\nmonitor = "valid_ema_loss"\n')
+
+    assert write_report(layout.root).result == (
+        "valid accuracy 0.5000 after 2 epochs, 0.6000 of the averaged weights in epoch 2, which was kept as the best"
+    )
+
+
 def test_a_kept_epoch_without_an_accuracy_is_told_without_one(tmp_path: Path):
     layout = make_run(tmp_path / "run", accuracies=())
     append_row(layout.metrics, row(1, None, is_best=True))
 
     report = write_report(layout.root)
 
-    assert report.result == "valid accuracy not known after 1 epochs, best not known in epoch 1"
+    assert report.result == "valid accuracy not known after 1 epoch, best not known in epoch 1"
     assert "best epoch\n–\naccuracy in epoch 1" in page_of(report).text
+
+
+def test_one_epoch_is_told_as_one(tmp_path: Path):
+    layout = RunLayout(tmp_path / "run").create()
+    write_status(layout.status, state="done", epoch=1, n_epochs=1)
+
+    report = write_report(layout.root)
+
+    assert report.result == "no validation accuracy yet, 1 of 1 epoch"
+    assert "finished, 1 of 1 epoch\n" in page_of(report).text
 
 
 # --- activations
@@ -273,7 +324,7 @@ def test_activations_that_are_no_picture_become_a_note(tmp_path: Path, content: 
 
     report = write_report(layout.root)
 
-    assert report.notes == (f"telemetry.png cannot be used ({why}): no activations",)
+    assert report.notes == (f"telemetry.png cannot be used ({why}): no activations", NO_PICTURES)
     assert len(page_of(report).loads) == 3
 
 
@@ -281,7 +332,7 @@ def test_activations_of_another_format_become_a_note(tmp_path: Path):
     layout = make_run(tmp_path / "run")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(layout.telemetry, format="JPEG")
 
-    assert write_report(layout.root).notes == ("telemetry.png cannot be used (it is JPEG): no activations",)
+    assert write_report(layout.root).notes == ("telemetry.png cannot be used (it is JPEG): no activations", NO_PICTURES)
 
 
 def test_what_the_layers_did_is_drawn_from_its_numbers(tmp_path: Path):
@@ -294,7 +345,7 @@ def test_what_the_layers_did_is_drawn_from_its_numbers(tmp_path: Path):
 
     report = write_report(layout.root)
 
-    assert report.notes == ()
+    assert report.notes == (NO_PICTURES,)
     assert "\nActivations\n" in page_of(report).text
     assert layout.telemetry.read_bytes().startswith(b"\x89PNG")
 
@@ -303,4 +354,4 @@ def test_numbers_that_cannot_be_read_are_a_note(tmp_path: Path):
     layout = make_run(tmp_path / "run")
     layout.telemetry_data.write_text("{")
 
-    assert write_report(layout.root).notes == ("the activations are not drawn: telemetry.json is damaged",)
+    assert write_report(layout.root).notes == ("the activations are not drawn: telemetry.json is damaged", NO_PICTURES)

@@ -92,7 +92,7 @@ def test_no_text_of_a_run_becomes_a_tag_an_attribute_or_an_address(tmp_path: Pat
     report = write_report(make_run_of(tmp_path / "run", text).root)
 
     source, page = report.output.read_text(encoding="utf-8"), page_of(report)
-    assert report.notes == ()
+    assert report.notes == ("no pictures: give --root DIR",)
     assert page.shape == harmless.shape  # the very tags and attributes, in their order
     assert page.loads
     assert all(address.startswith("data:image/png;base64,") for address in page.loads)

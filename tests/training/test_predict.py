@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -68,6 +70,45 @@ def test_files_come_in_the_order_given_and_each_path_once(trained, tmp_path):
     assert pq.read_table(tmp_path / "p.parquet")["file_name"].to_pylist() == [str(first), str(second)]
 
 
+@pytest.mark.parametrize(
+    ("paths", "names", "note"),
+    [
+        (["val/cat", "val/cat/0.JPEG"], ["val/cat/0.JPEG", "val/cat/1.JPEG", "val/cat/2.JPEG"], "1 file"),
+        (["val/cat/1.JPEG", "val/cat"], ["val/cat/1.JPEG", "val/cat/0.JPEG", "val/cat/2.JPEG"], "1 file"),
+        (["val/dog/../cat/1.JPEG", "val/cat/1.JPEG"], ["val/dog/../cat/1.JPEG"], "1 file"),
+        (["val/cat", "val/cat"], ["val/cat/0.JPEG", "val/cat/1.JPEG", "val/cat/2.JPEG"], "3 files"),
+        (["link.JPEG", "door/1.JPEG", "val/cat/1.JPEG"], ["door/1.JPEG"], "1 file"),  # the link cannot be used
+    ],
+)
+def test_a_file_that_is_named_again_comes_once_and_is_counted(trained, tmp_path, paths, names, note):
+    (tmp_path / "val").symlink_to(trained[0] / "val")
+    (tmp_path / "door").symlink_to(trained[0] / "val/cat")
+    (tmp_path / "link.JPEG").symlink_to(trained[0] / "val/cat/1.JPEG")
+
+    report = predict(trained[1], [f"{tmp_path}/{path}" for path in paths], output=tmp_path / "p.parquet")
+
+    found = pq.read_table(tmp_path / "p.parquet")["file_name"].to_pylist()
+    assert found == [f"{tmp_path}/{name}" for name in names]
+    assert report.notes == (f"{note} named again {'comes' if note[0] == '1' else 'come'} once",)
+    assert f"\nnote: {report.notes[0]}\n" in report.summary()
+
+
+def test_the_table_keeps_its_columns_whatever_a_name_looks_like(trained, tmp_path):
+    report = predict(trained[1], [trained[0] / "val/cat/0.JPEG"], output=tmp_path / "p.parquet")
+    rows = [
+        {"file_name": r"a\x1b.png", "probability": 0.5, "class_name": "cat"},
+        {"file_name": "鯉.png", "probability": 0.25, "class_name": "d\x1bg"},
+    ]
+
+    lines = replace(report, first=rows, n_images=2).summary().splitlines()
+
+    assert lines[:3] == [
+        "probability  class   file",
+        r"     0.5000  cat     a\x1b.png",
+        r"     0.2500  d\x1bg  鯉.png",
+    ]
+
+
 def test_what_cannot_be_used_is_listed_and_costs_the_others_nothing(trained, tmp_path):
     run = trained[1]
     folder = tmp_path / "mixed"
@@ -82,7 +123,7 @@ def test_what_cannot_be_used_is_listed_and_costs_the_others_nothing(trained, tmp
     assert reasons == {str(folder / "cut.JPEG"): "truncated", str(folder / "notes.txt"): "unidentified"}
     assert (report.exit_code, report.n_images) == (3, 1)
     summary = report.summary().splitlines()
-    assert summary[-3] == f"1 images: {report.first[0]['class_name']} 1"
+    assert summary[-3] == f"1 image: {report.first[0]['class_name']} 1"
     assert summary[-2] == (
         f"2 files could not be used, {folder / 'cut.JPEG'} for one: truncated;"
         f" all in {tmp_path / 'p.parquet.quarantine.jsonl'}"
@@ -95,7 +136,7 @@ def test_no_usable_image_gives_an_empty_table_and_says_so(trained, tmp_path):
     report = predict(trained[1], [tmp_path / "bad.png"], output=tmp_path / "p.parquet")
 
     assert pq.read_table(tmp_path / "p.parquet").num_rows == report.n_images == 0
-    assert report.summary().startswith("no image\n1 files could not be used")
+    assert report.summary().startswith("no image\n1 file could not be used, ")
 
 
 def test_a_quarantine_that_is_true_no_longer_goes(trained, tmp_path):
@@ -116,13 +157,20 @@ def test_an_output_is_replaced_only_when_told_and_only_our_own(trained, tmp_path
     (tmp_path / "mine.parquet").write_text("mine")
     manifest = trained[0] / "metadata.parquet"
 
-    for path, overwrite in ((output, False), (tmp_path / "mine.parquet", True), (manifest, True)):
-        with pytest.raises(OutputError) as caught:
-            predict(trained[1], [image], output=path, overwrite=overwrite)
-        assert str(caught.value) == (
-            f"the output exists already\n  where: {path}\n"
-            "  fix: give another -o, or --overwrite to replace a table that predict wrote"
-        )
+    with pytest.raises(OutputError) as caught:
+        predict(trained[1], [image], output=output)
+    assert str(caught.value) == (
+        f"the output exists already\n  where: {output}\n  fix: give another -o, or --overwrite to replace it"
+    )
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "mine.parquet", manifest, tmp_path, tmp_path / "pipe"):
+        for overwrite in (False, True):
+            with pytest.raises(OutputError) as caught:
+                predict(trained[1], [image], output=path, overwrite=overwrite)
+            assert str(caught.value) == (
+                f"the output exists and is not a table that predict wrote\n  where: {path}\n"
+                "  fix: give another -o, or move it away yourself"
+            )
     assert predict(trained[1], [image], output=output, overwrite=True).n_images == 1
 
 
