@@ -96,7 +96,7 @@ def find_lr(
 
 
 def _training_words(ctx: click.Context) -> Iterator[str]:
-    """The options of the command line that `imagekit train` takes too, as they were given."""
+    """The options of the command line that `imagekit train` takes too, as they were given; the rate is the report's."""
     for param in ctx.command.params:
         name = param.name or ""
         is_given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
@@ -106,5 +106,6 @@ def _training_words(ctx: click.Context) -> Iterator[str]:
         if param.is_flag:
             yield param.opts[0]
             continue
-        for each in value if param.multiple else [value]:
-            yield from (param.opts[-1], str(each))
+        for each in map(str, value if param.multiple else [value]):
+            if name != "sets" or each.partition("=")[0].strip() != "lr":
+                yield from (param.opts[-1], each)

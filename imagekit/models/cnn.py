@@ -67,6 +67,12 @@ def lesson_cnn(
 
 
 def _check_widths(*, c_in: int, c_out: int, nfs: Sequence[int]) -> None:
+    if not isinstance(nfs, list | tuple):
+        raise ConfigError(
+            f"nfs is {nfs!r}, must be a list of whole numbers",
+            where="lesson-cnn: nfs",
+            fix="set nfs = [64, 64, 128, 256], or leave it out",
+        )
     for name, count in (("c_in", c_in), ("c_out", c_out), *((f"nfs[{i}]", n) for i, n in enumerate(nfs))):
         check_count(count, name=name, model="lesson-cnn")
     if not nfs:

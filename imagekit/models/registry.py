@@ -10,7 +10,7 @@ from types import MappingProxyType, ModuleType
 import torch
 from torch import nn
 
-from imagekit.errors import ConfigError, did_you_mean
+from imagekit.errors import ConfigError, ImagekitError, did_you_mean
 from imagekit.models.cnn import lesson_cnn
 from imagekit.models.mini import mini_net
 from imagekit.models.xresnet import xresnet18, xresnet34, xresnet50, xresnext50, xse_resnet50, xse_resnext50
@@ -38,7 +38,7 @@ def create_model(name: str, *, c_in: int, c_out: int, seed: int = 0, **options: 
     c_out= and the options and returns a module. Its module is imported, so its code is run.
     Its weights are a function of the seed: torch's global generator is set aside while they are drawn and put back.
     options: further arguments of the model, nfs=(32, 64) say. Raises ConfigError for an unknown name or option,
-    for values that the model refuses, and for a function of one's own that cannot be found or called.
+    for values that the model refuses, and for a function of one's own that cannot be found or called, or fails.
     """
     check_model_name(name)
     with torch.random.fork_rng(devices=[]):
@@ -47,7 +47,7 @@ def create_model(name: str, *, c_in: int, c_out: int, seed: int = 0, **options: 
         _check_options(name, factory, options)
         # not torch.manual_seed: that would also reseed the accelerators, which fork_rng does not put back here
         torch.default_generator.manual_seed(seed & 0xFFFF_FFFF_FFFF_FFFF)
-        model = factory(c_in=c_in, c_out=c_out, **options)
+        model = _made(name, factory, c_in=c_in, c_out=c_out, **options)
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f'model "{name}" returned {type(model).__name__}, must return a torch.nn.Module',
@@ -74,6 +74,20 @@ def check_model_name(name: str) -> None:
             where="model",
             fix='write it as "package.module:function", with dots between the parts of the module and one colon',
         )
+
+
+def _made(name: str, factory: Callable[..., object], *, c_in: int, c_out: int, **options: object) -> object:
+    try:
+        return factory(c_in=c_in, c_out=c_out, **options)
+    except ImagekitError:
+        raise
+    except Exception as error:  # a function of one's own may raise anything
+        called = ", ".join(f"{key}={value!r}" for key, value in {"c_in": c_in, "c_out": c_out, **options}.items())
+        raise ConfigError(
+            f'model "{name}" cannot be made: {type(error).__name__}: {error}',
+            where="model",
+            fix=f"correct its options, or repair it until it can be called with {called}",
+        ) from error
 
 
 def _own_factory(name: str) -> Callable[..., object]:

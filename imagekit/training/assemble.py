@@ -34,6 +34,7 @@ from imagekit.models.registry import create_model
 from imagekit.optim.presets import create_optimizer
 from imagekit.optim.schedules import Schedule, cos_1cycle, flat_cos, warmup_linear
 from imagekit.training.config import TrainConfig
+from imagekit.training.limits import check_device_name
 from imagekit.training.weights import freeze_body
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
@@ -46,15 +47,17 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 def choose_device(name: str) -> torch.device:
     """The device called `name`; `auto` is CUDA, else MPS, else the CPU. Raises ConfigError where it is not there."""
+    check_device_name(name)
     if name == "auto":
         return torch.device(str(torch_facts().get("device", "cpu")))
-    device = torch.device(name)
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, True):
+    kind, _, number = name.partition(":")
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    n_there = {"cpu": 1, "cuda": n_cuda, "mps": int(torch.backends.mps.is_available())}
+    if int(number or 0) >= n_there[kind]:
         raise ConfigError(
             f'device "{name}" is not there', where="device", fix="give --device cpu, or see imagekit doctor"
         )
-    return device
+    return torch.device(kind, int(number)) if number else torch.device(kind)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

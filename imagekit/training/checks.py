@@ -13,7 +13,15 @@ import torch
 from torch import nn
 
 from imagekit.data.loaders import check_one_label, valid_split
-from imagekit.errors import ConfigError, ImagekitError, ManifestError, OutputError, SourceError, UsageError
+from imagekit.errors import (
+    ConfigError,
+    ImagekitError,
+    ManifestError,
+    OutputError,
+    SourceError,
+    UsageError,
+    did_you_mean,
+)
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import n_without_target, view
 from imagekit.models.hooks import undisturbed
@@ -22,11 +30,12 @@ from imagekit.optim.presets import create_optimizer
 from imagekit.runs.layout import RunLayout
 from imagekit.training.assemble import choose_device
 from imagekit.training.config import TrainConfig
+from imagekit.training.limits import list_problems
 from imagekit.training.weights import Loaded, load_weights
 
 N_FILES_CHECKED = 200  # spread over the manifest; enough to notice a tree that moved, quick on a network disk
-# last.pt, best.pt and the one that is being written, of weights, two moments and averaged weights
-CHECKPOINT_TENSORS = 3 * 4
+N_CHECKPOINTS = 3  # last.pt, best.pt and the one that is being written
+N_OF_EACH_WEIGHT = 4  # in a checkpoint: the weight itself, two moments, its average
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +70,15 @@ def check_all(path: Path, run: Path | None, *, config: TrainConfig, root: Path |
     device = attempt(lambda: choose_device(config.device))
     if run is not None:
         attempt(lambda: _check_output(run, overwrite=overwrite))
+    attempt(lambda: _check_monitor(config, None if found is None else len(found[0].vocab)))
     if found is not None:  # how many classes there are is the manifest's to say
         made = attempt(lambda: _usable_model(config, found[0]))
         if made is not None and run is not None:
-            attempt(lambda: _check_space(run, made[0]))
+            attempt(lambda: _check_space(run, made[0], n_kept=min(config.keep_best, config.epochs)))
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        listed = "\n".join(f"- {problem}".replace("\n", "\n  ") for problem in problems)
-        raise UsageError(f"{len(problems)} problems stand in the way of training:\n{listed}")
+        raise UsageError(f"{len(problems)} problems stand in the way of training:\n{list_problems(problems)}")
     (manifest, remarks), (model, weights) = found, made
     remarks += [str(weights)] if weights is not None else []
     return Checked(manifest=manifest, device=device, model=model, weights=weights, remarks=tuple(remarks))
@@ -103,41 +112,99 @@ def _remarks(whole: Manifest, manifest: Manifest, config: TrainConfig) -> list[s
     remarks = [f"no row has split valid: validating on {split}"] if split != "valid" else []
     if n_left_out:
         remarks.append(f"{n_left_out:,} rows have no value of {config.target_column} and are left out")
+    if config.class_weights and config.balance:
+        remarks.append("class_weights and balance both correct for rare classes: together they count these twice")
     return remarks
+
+
+def monitors(config: TrainConfig, n_classes: int | None) -> list[str]:
+    """The columns of a run by which the best epoch can be told. n_classes: None where it is not known."""
+    measured = ["loss", "accuracy", *(["top5"] if n_classes is None or n_classes > 5 else [])]
+    phases = ["train", "valid", *(["valid_ema"] if config.ema else [])]
+    return [f"{phase}_{name}" for phase in phases for name in measured]
+
+
+def _check_monitor(config: TrainConfig, n_classes: int | None) -> None:
+    known = monitors(config, n_classes)
+    if config.best_by in known:
+        return
+    hint = (
+        "; valid_ema_... come with --set ema=0.99, say"
+        if config.best_by.startswith("valid_ema_") and not config.ema
+        else ""
+    )
+    hint += "; top5 is of more than five classes" if config.best_by.endswith("top5") else ""
+    raise ConfigError(
+        f'monitor is "{config.best_by}", which cannot tell the best epoch of this run',
+        where="monitor",
+        fix=did_you_mean(config.best_by, known) + hint,
+    )
 
 
 def _usable_model(config: TrainConfig, manifest: Manifest) -> tuple[nn.Module, Loaded | None]:
     """The model, with what it starts from, after a trial on two blank images."""
     n_classes = len(manifest.vocab)
     model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
-    _try_out(model, config, n_classes)
+    for in_training in (False, True):
+        _try_out(model, config, n_classes, in_training=in_training)
     n_samples = _n_samples(manifest, config)
     if n_samples % config.batch_size == 1 % config.batch_size:
         _try_one(model, config, n_samples)
+    _check_parameters(model, config)
     # refuses hypers that the optimizer has not, or cannot have
     create_optimizer(config.opt, model.parameters(), lr=config.lr, **config.opt_hypers)
     return model, None if config.weights is None else load_weights(model, Path(config.weights))
 
 
-def _try_out(model: nn.Module, config: TrainConfig, n_classes: int) -> None:
+def _try_out(model: nn.Module, config: TrainConfig, n_classes: int, *, in_training: bool) -> None:
     """Raises ConfigError where the model does not take the images, or gives something else than a logit a class."""
-    x_BCHW = torch.zeros(2, 3, config.size, config.size)
+    when = " in training" if in_training else ""
     try:
-        with undisturbed(model, training=False):
-            pred = model(x_BCHW)
-    except (RuntimeError, ValueError, TypeError, IndexError, ImagekitError) as error:
-        words = " ".join(str(error).split())[:200]
+        with undisturbed(model, training=in_training):
+            pred = model(torch.zeros(2, 3, config.size, config.size))
+    except _failures(config) as error:
         raise ConfigError(
-            f"{config.model} does not take images of {config.size} pixels: {words}",
+            f"{config.model} does not take images of {config.size} pixels{when}: {_words(error, config)}",
             where="model, size",
             fix="give another --size or --model",
         ) from error
     shape = list(pred.shape) if isinstance(pred, torch.Tensor) else type(pred).__name__
     if shape != [2, n_classes]:
         raise ConfigError(
-            f"{config.model} makes {shape} of 2 images, must make [2, {n_classes}], a logit a class",
+            f"{config.model} makes {shape} of 2 images{when}, must make [2, {n_classes}], a logit a class",
             where="model",
             fix="let the model end in a linear layer with c_out outputs",
+        )
+
+
+def _is_own(config: TrainConfig) -> bool:
+    return ":" in config.model
+
+
+def _failures(config: TrainConfig) -> tuple[type[Exception], ...]:
+    """What a model may raise that does not take what it is given; one of somebody's own may raise anything."""
+    return (Exception,) if _is_own(config) else (RuntimeError, ValueError, TypeError, IndexError, ImagekitError)
+
+
+def _words(error: Exception, config: TrainConfig) -> str:
+    kind = f"{type(error).__name__}: " if _is_own(config) else ""
+    return kind + " ".join(str(error).split())[:200]
+
+
+def _check_parameters(model: nn.Module, config: TrainConfig) -> None:
+    """Raises ConfigError where there is nothing to learn, or nothing that `body_lr` could act on."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(
+            f"{config.model} has no parameter that can be trained",
+            where="model",
+            fix="give another --model, or let its parameters require gradients",
+        )
+    n_layers = sum(1 for module in model.modules() if next(module.parameters(recurse=False), None) is not None)
+    if config.has_two_groups and n_layers < 2:
+        raise ConfigError(
+            f"body_lr is {config.body_lr}, and {config.model} has one layer with parameters, no body and head",
+            where="body_lr",
+            fix="leave body_lr out",
         )
 
 
@@ -153,11 +220,10 @@ def _try_one(model: nn.Module, config: TrainConfig, n_samples: int) -> None:
     try:
         with undisturbed(model, training=True):
             model(torch.zeros(1, 3, config.size, config.size))
-    except (RuntimeError, ValueError, ImagekitError) as error:
-        words = " ".join(str(error).split())[:200]
+    except _failures(config) as error:
         raise ConfigError(
             f"{n_samples:,} train images in batches of {config.batch_size} leave a last batch of one,"
-            f" which {config.model} cannot learn from: {words}",
+            f" which {config.model} cannot learn from: {_words(error, config)}",
             where="batch_size",
             fix="give another --batch-size, or a greater --size",
         ) from error
@@ -177,9 +243,9 @@ def _check_output(run: Path, *, overwrite: bool) -> None:
         raise OutputError("the run exists already", where=str(run), fix="give another -o, or --overwrite to train anew")
 
 
-def _check_space(run: Path, model: nn.Module) -> None:
+def _check_space(run: Path, model: nn.Module, *, n_kept: int) -> None:
     n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    needed = CHECKPOINT_TENSORS * n_bytes
+    needed = (N_CHECKPOINTS + n_kept) * N_OF_EACH_WEIGHT * n_bytes
     folder = next(parent for parent in (run, *run.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from imagekit.errors import ConfigError, did_you_mean
-from imagekit.models.registry import check_model_name
 from imagekit.optim.presets import OPTIMIZERS
-
-PRECISIONS = ("auto", "bf16", "fp16", "fp32")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-SCHEDULES = ("one-cycle", "flat-cosine", "linear", "constant")
-FREEZES = ("none", "body")
-OPT_HYPERS = ("momentum", "weight_decay")
+from imagekit.training.limits import OPT_HYPERS, find_problems, list_problems
+from imagekit.training.toml_text import commented, toml, toml_key
 
 # learning rates at which each optimizer trains the models here; momentum and decay where its own are another use's
 OPT_DEFAULTS: Mapping[str, Mapping[str, float]] = {
@@ -34,38 +27,6 @@ OPT_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "adafactor": {"lr": 1e-2},
     "adabound": {"lr": 2e-3},
     "muon": {"lr": 2e-3},
-}
-
-# least and greatest value that a number may have
-BOUNDS: Mapping[str, tuple[float, float]] = {
-    "epochs": (1, math.inf),
-    "size": (1, math.inf),
-    "batch_size": (1, math.inf),
-    "accumulate": (1, math.inf),
-    "momentum": (0, math.inf),
-    "weight_decay": (0, math.inf),
-    "body_lr": (0, math.inf),
-    "lr_start": (0, math.inf),
-    "lr_end": (0, math.inf),
-    "clip": (0, math.inf),
-    "degrees": (0, math.inf),
-    "seed": (0, math.inf),
-    "zoom": (1, math.inf),
-    "early_stop": (0, math.inf),
-    "keep_best": (0, math.inf),
-    "fold": (0, math.inf),
-    "mixup": (0, 100),
-    "cutmix": (0, 100),
-    "label_smoothing": (0, 1),
-    "flip": (0, 1),
-    "erase": (0, 1),
-    "brightness": (0, 1),
-    "contrast": (0, 1),
-    "saturation": (0, 1),
-    "warp": (0, 0.6),
-    "ema": (0, 0.999999),
-    "warm_up": (0.01, 0.99),
-    "crop_scale": (0.01, 1),
 }
 
 
@@ -88,7 +49,7 @@ class TrainConfig:
     early_stop: epochs without a better one after which to end, 0 for never. keep_best: further checkpoints to keep.
     target_column: of several label columns, a processed or a noisy one, the one to learn. fold: of a k-fold manifest,
     the one to validate on.
-    Raises ConfigError for the first value that cannot be.
+    Raises ConfigError for the one value that cannot be, or one that lists them all.
     """
 
     model: str = "lesson-cnn"
@@ -137,38 +98,12 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_model_name(self.model)
-        _choice("opt", self.opt, tuple(OPTIMIZERS))
-        _choice("schedule", self.schedule, SCHEDULES)
-        _choice("freeze", self.freeze, FREEZES)
-        _choice("precision", self.precision, PRECISIONS)
-        _choice("device", self.device.split(":")[0], DEVICES)
-        for key, (low, high) in BOUNDS.items():
-            _within(key, getattr(self, key), low, high)
-        self._fill_in_hypers()
-        if self.lr is None or not self.lr > 0:
-            raise ConfigError(f"lr is {self.lr}, must be above 0", where="lr", fix="give --lr 0.2, say")
-        if self.mixup and self.cutmix:
-            raise ConfigError(
-                f"mixup is {self.mixup} and cutmix is {self.cutmix}, of which one can be on",
-                where="mixup, cutmix",
-                fix="set one of them to 0",
-            )
-
-    def _fill_in_hypers(self) -> None:
-        """What was not told of lr, momentum and decay is the optimizer's."""
+        _raise_all(_problems({setting.name: getattr(self, setting.name) for setting in fields(self)}))
+        # what was not told of lr, momentum and decay is the optimizer's
         has, ours = OPTIMIZERS[self.opt].hypers, OPT_DEFAULTS[self.opt]
         for key in ("lr", *OPT_HYPERS):
-            told = getattr(self, key)
-            if key not in has:
-                if told is not None:
-                    raise ConfigError(
-                        f"{key} is {told}, which {self.opt} does not have",
-                        where=key,
-                        fix=f"leave {key} out, or choose another opt",
-                    )
-                continue
-            object.__setattr__(self, key, ours.get(key, has[key]) if told is None else told)
+            if key in has and getattr(self, key) is None:
+                object.__setattr__(self, key, ours.get(key, has[key]))
 
     @property
     def opt_hypers(self) -> dict[str, Any]:
@@ -185,7 +120,7 @@ class TrainConfig:
     @property
     def has_two_groups(self) -> bool:
         """Whether body and head have learning rates of their own."""
-        return self.body_lr != 1.0 and self.freeze == "none"
+        return self.body_lr != 1.0
 
     @property
     def best_by(self) -> str:
@@ -198,66 +133,55 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """The config of a checkpoint or TOML table. Raises ConfigError for a key that is not known."""
-        known = {setting.name: setting.type for setting in fields(cls)}
-        for key, value in values.items():
-            if key not in known:
-                raise ConfigError(f"{key} is no setting of a training run", where=key, fix=did_you_mean(key, known))
-            _typed(key, value, str(known[key]))
-        return cls(**values)
+        """The config of a checkpoint or TOML table. Raises ConfigError also for keys that are not known."""
+        defaults = _defaults()
+        unknown = [
+            ConfigError(f"{key} is no setting of a training run", where=key, fix=did_you_mean(key, defaults))
+            for key in values
+            if key not in defaults
+        ]
+        told = {key: value for key, value in values.items() if key in defaults}
+        _raise_all([*unknown, *_problems(defaults | told)])
+        return cls(**told)
 
-    def to_toml(self) -> str:
-        """One `key = value` a line, then a table for each setting that is one; what is not set is left out."""
-        values = self.to_dict()
-        tables = {key: value for key, value in values.items() if isinstance(value, dict) and value}
-        lines = [f"{key} = {toml(value)}\n" for key, value in values.items() if not isinstance(value, dict | None)]
-        for key, table in tables.items():
-            lines += [f"\n[{key}]\n", *(f"{name} = {toml(value)}\n" for name, value in table.items())]
-        return "".join(lines)
+    def to_toml(self, *, origins: Mapping[str, str] | None = None) -> str:
+        """One `key = value` a line, then a table for each setting that is one; what is not set is left out.
 
-
-def toml(value: object) -> str:
-    """A plain value as TOML text. Raises ConfigError for what TOML has no form of."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        # TOML's basic strings are JSON's, but for the delete character
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    raise ConfigError(
-        f"{value!r} is a {type(value).__name__}, which a settings file cannot hold",
-        where="TrainConfig.to_toml",
-        fix="use text, numbers, true or false, and lists of them",
-    )
-
-
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "Mapping": (dict,),
-}
+        origins: by key, those of a table by dotted key too; written behind as comments, and what is not set then stands
+        there as a comment as well.
+        """
+        told, values = origins or {}, self.to_dict()
+        lines = [
+            commented(f"# {key} =" if value is None else f"{key} = {toml(value)}", told.get(key))
+            for key, value in values.items()
+            if not isinstance(value, dict) and (value is not None or origins is not None)
+        ]
+        for name, table in values.items():
+            if isinstance(table, dict) and table:
+                lines += ["", f"[{name}]"]
+                lines += [
+                    commented(f"{toml_key(key)} = {toml(value)}", told.get(f"{name}.{key}", told.get(name)))
+                    for key, value in table.items()
+                ]
+            elif isinstance(table, dict) and origins is not None:
+                lines += ["", commented(f"# [{name}]", told.get(name))]
+        return "\n".join(lines) + "\n"
 
 
-def _typed(key: str, value: object, annotation: str) -> None:
-    name = annotation.split("[")[0].split(" ")[0]
-    is_left_out = value is None and annotation.endswith("None")
-    is_bool = isinstance(value, bool) and name != "bool"
-    if not is_left_out and (not isinstance(value, _KINDS[name]) or is_bool):
-        word = "table" if name == "Mapping" else name
-        raise ConfigError(f"{key} is {value!r}, must be of type {word}", where=key, fix=f"correct the type of {key}")
+def _raise_all(problems: Sequence[ConfigError]) -> None:
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ConfigError(f"{len(problems)} settings cannot be:\n{list_problems(problems)}")
 
 
-def _choice(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f'{key} is "{value}", which is not known', where=key, fix=did_you_mean(value, known))
+def _defaults() -> dict[str, Any]:
+    return {
+        setting.name: setting.default if setting.default_factory is MISSING else setting.default_factory()
+        for setting in fields(TrainConfig)
+    }
 
 
-def _within(key: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        bounds = f"at least {low}" if math.isinf(high) else f"from {low} to {high}"
-        raise ConfigError(f"{key} is {value}, must be {bounds}", where=key, fix=f"correct {key}")
+def _problems(values: Mapping[str, Any]) -> list[ConfigError]:
+    types = {setting.name: str(setting.type) for setting in fields(TrainConfig)}
+    return find_problems(values, types=types, defaults=_defaults())

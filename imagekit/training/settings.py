@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from imagekit.errors import ConfigError
-from imagekit.training.config import OPT_HYPERS, TrainConfig
+from imagekit.training.config import TrainConfig
+from imagekit.training.limits import OPT_HYPERS
 from imagekit.training.presets import find_preset
 
 TABLES = ("model_options", "opt_options")
@@ -23,22 +24,18 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {"opt": ("lr", *OPT_HYPERS, "opt_optio
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """A config, and where each of its values comes from, in words."""
+    """A config, and where each of its values comes from, in words.
+
+    origins: by setting; for what a table holds by dotted key besides, model_options.act say.
+    """
 
     config: TrainConfig
     origins: Mapping[str, str]
     exit_code: int = 0
 
     def to_toml(self) -> str:
-        """The config as TOML, each value with its origin behind it as a comment."""
-        lines = []
-        table = ""
-        for line in self.config.to_toml().splitlines():
-            key = line.partition(" = ")[0]
-            table = line[1:-1] if line.startswith("[") else table
-            origin = self.origins.get(table or key)
-            lines.append(f"{line}  # {origin}" if origin and line and not line.startswith("[") else line)
-        return "\n".join(lines) + "\n"
+        """The config as TOML, each value with its origin behind it as a comment; what is not set is a comment too."""
+        return self.config.to_toml(origins=self.origins)
 
     @property
     def next_command(self) -> None:
@@ -61,12 +58,10 @@ def resolve_settings(
     """The settings of a run: those given, before those of a TOML file, before a preset's, before the defaults.
 
     given: by name, None for one that was not given. sets: further ones as "KEY=VALUE", the value in TOML or else text.
-    Raises ConfigError for a file that cannot be read, an unknown key or preset, a value that cannot be; `where` names
-    the file.
+    Raises ConfigError for a file that cannot be read, an unknown key or preset, a value that cannot be, a key that is
+    told twice; `where` names the file.
     """
-    told = {key: value for key, value in given.items() if value is not None}
-    for key, value in map(_parse_set, sets):
-        told[key] = {**told.get(key, {}), **value} if key in TABLES and isinstance(value, dict) else value
+    told = _join({key: value for key, value in given.items() if value is not None}, sets)
     layers: list[tuple[str, Mapping[str, Any]]] = [("flag", told)]
     if file is not None:
         layers.append((f"file {file}", _read(file)))
@@ -83,8 +78,33 @@ def resolve_config(given: Mapping[str, Any], *, file: Path | None = None, preset
     return resolve_settings(given, file=file, preset=preset).config
 
 
+def _join(flags: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
+    """What flags and --set say together. Raises ConfigError for a key that two of them say."""
+    told = dict(flags)
+    # a table in flags is a caller's of this function, and is meant to be joined
+    by = {key: _as_typed(key, value) for key, value in flags.items() if key not in TABLES}
+    for text in sets:
+        key, value = _parse_set(text)
+        is_table = key in TABLES and isinstance(value, dict)
+        for name in [f"{key}.{each}" for each in value] if is_table else [key]:
+            if name in by:
+                raise ConfigError(
+                    f"{name} is told twice: by {by[name]} and by --set {text}",
+                    where=f"--set {name}",
+                    fix="leave one of them out",
+                )
+            by[name] = f"--set {text}"
+        told[key] = {**told.get(key, {}), **value} if is_table else value
+    return told
+
+
+def _as_typed(key: str, value: object) -> str:
+    flag = f"--{key.replace('_', '-')}"
+    return flag if value is True else f"{flag} {value}"
+
+
 def _merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values and origins, the strongest layer first; tables are joined key by key."""
+    """Values and origins, the strongest layer first; tables are joined key by key, and their keys have origins too."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
@@ -97,9 +117,13 @@ def _merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, A
         for key, value in layer.items():
             if key in aside:
                 continue
-            if key in TABLES and isinstance(value, Mapping):
-                origins[key] = f"{origins[key]}, {origin}" if values.get(key) else origin
-                values[key] = {**value, **values.get(key, {})}
+            if key in TABLES and isinstance(value, Mapping) and isinstance(values.get(key, {}), Mapping):
+                before = values.get(key, {})
+                new = [name for name in value if name not in before]
+                origins |= {f"{key}.{name}": origin for name in new}
+                if new or key not in values:
+                    origins[key] = f"{origins[key]}, {origin}" if before else origin
+                values[key] = {**value, **before}
             elif key not in values:
                 values[key], origins[key] = value, origin
     return values, origins
@@ -132,5 +156,6 @@ def _read(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not a TOML file: {error}", where=str(file), fix="write key = value lines") from error
     except ConfigError as error:
-        raise ConfigError(error.what, where=f"{file}: {error.where}", fix=error.fix) from error
+        where = str(file) if error.where is None else f"{file}: {error.where}"
+        raise ConfigError(error.what, where=where, fix=error.fix) from error
     return settings

@@ -24,7 +24,8 @@ from imagekit.models.registry import create_model
 from imagekit.runs.checkpoint import load_checkpoint
 from imagekit.runs.layout import RunLayout
 from imagekit.training.assemble import autocast_dtype, batch_callbacks, choose_device
-from imagekit.training.config import PRECISIONS, TrainConfig
+from imagekit.training.config import TrainConfig
+from imagekit.training.limits import PRECISIONS
 
 REQUIRED = ("model", "model_name", "model_args", "vocab", "mean", "std", "size", "config")
 # the settings that decide how images are seen and computed with; one that is refused today must cost no finished run

@@ -191,6 +191,9 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
             def nothing(c_in, c_out):
                 return None
 
+            def boom(c_in, c_out, width=4):
+                raise KeyError("width")
+
             class Net(nn.Conv2d):
                 def __init__(self, c_in, c_out):
                     super().__init__(c_in, c_out, 3)
@@ -282,7 +285,7 @@ def test_a_function_that_is_not_there_is_refused_with_the_nearest_name(own_model
     assert str(caught.value) == (
         'model is "own_models.good:nothin", but module own_models.good has no nothin\n'
         "  where: model\n"
-        '  fix: did you mean "nothing"? known: Net, anything, needs_depth, net, no_c_out, nothing'
+        '  fix: did you mean "nothing"? known: Net, anything, boom, needs_depth, net, no_c_out, nothing'
     )
 
 
@@ -350,4 +353,32 @@ def test_a_function_that_returns_no_module_is_refused(own_models):
         'model "own_models.good:nothing" returned NoneType, must return a torch.nn.Module\n'
         "  where: model\n"
         "  fix: let the function return the model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "failure", "call"),
+    [
+        ("own_models.good:boom", {"width": 3}, "KeyError: 'width'", "c_in=3, c_out=10, width=3"),
+        ("own_models.good:net", {"width": -1}, "RuntimeError: ", "c_in=3, c_out=10, width=-1"),
+    ],
+)
+def test_a_model_that_fails_when_it_is_made_is_told_with_its_options(own_models, name, options, failure, call):
+    with pytest.raises(ConfigError) as caught:
+        create_model(name, c_in=3, c_out=10, **options)
+
+    assert str(caught.value).startswith(f'model "{name}" cannot be made: {failure}')
+    assert str(caught.value).endswith(
+        f"\n  where: model\n  fix: correct its options, or repair it until it can be called with {call}"
+    )
+
+
+@pytest.mark.parametrize("nfs", [8, "64", None])
+def test_widths_that_are_no_list_are_refused(nfs):
+    with pytest.raises(ConfigError) as caught:
+        create_model("lesson-cnn", c_in=3, c_out=10, nfs=nfs)
+
+    assert str(caught.value) == (
+        f"nfs is {nfs!r}, must be a list of whole numbers\n  where: lesson-cnn: nfs\n"
+        "  fix: set nfs = [64, 64, 128, 256], or leave it out"
     )

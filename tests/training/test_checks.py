@@ -9,12 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from trees import draw_tree
+from trees import draw_image, draw_tree
 
 from imagekit.errors import CheckpointError, ConfigError, ManifestError, OutputError, UsageError
 from imagekit.manifest.build import ManifestOptions, build_manifest
-from imagekit.training.checks import check_all
+from imagekit.training.assemble import choose_device
+from imagekit.training.checks import check_all, monitors
 from imagekit.training.config import TrainConfig
+from imagekit.training.train import train
 
 QUICK = TrainConfig(epochs=1, size=16, batch_size=4, device="cpu")
 
@@ -52,6 +54,35 @@ def test_what_can_be_used_comes_back(manifest, tmp_path):
     assert checked.model.training
 
 
+class Touchy(nn.Module):
+    """Fails in one mode, with an error of any kind; in the other it gives logits."""
+
+    def __init__(self, c_out: int, *, in_training: bool, error: type[Exception]) -> None:
+        super().__init__()
+        self.layer, self.in_training, self.error = nn.Linear(3 * 16 * 16, c_out), in_training, error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training is self.in_training:
+            raise self.error("no")
+        return self.layer(x.flatten(1))
+
+
+def fails_in_training(c_in: int, c_out: int) -> nn.Module:
+    return Touchy(c_out, in_training=True, error=AssertionError)
+
+
+def fails_in_evaluation(c_in: int, c_out: int) -> nn.Module:
+    return Touchy(c_out, in_training=False, error=KeyError)
+
+
+def one_layer(c_in: int, c_out: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(c_in * 16 * 16, c_out))
+
+
+def nothing_to_learn(c_in: int, c_out: int) -> nn.Module:
+    return one_layer(c_in, c_out).requires_grad_(False)
+
+
 def test_the_trial_leaves_no_trace(manifest, tmp_path):
     first, again = (check(manifest, tmp_path / "run").model.state_dict() for _ in range(2))
 
@@ -78,8 +109,126 @@ def test_a_size_that_the_model_does_not_take_is_refused(manifest, tmp_path):
 
     assert str(caught.value) == (
         "training.test_checks:one_logit does not take images of 20 pixels:"
-        " mat1 and mat2 shapes cannot be multiplied (2x1200 and 768x1)\n"
+        " RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x1200 and 768x1)\n"
         "  where: model, size\n  fix: give another --size or --model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("fails_in_training", " in training: AssertionError: no"), ("fails_in_evaluation", ": KeyError: 'no'")],
+)
+def test_a_model_of_ones_own_may_fail_in_any_way_and_in_any_mode(manifest, tmp_path, name, what):
+    with pytest.raises(ConfigError) as caught:
+        check(manifest, tmp_path / "run", replace(QUICK, model=f"training.test_checks:{name}"))
+
+    assert str(caught.value) == (
+        f"training.test_checks:{name} does not take images of 16 pixels{what}\n"
+        "  where: model, size\n  fix: give another --size or --model"
+    )
+
+
+def test_a_model_without_anything_to_learn_is_refused(manifest, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        check(manifest, tmp_path / "run", replace(QUICK, model="training.test_checks:nothing_to_learn"))
+
+    assert str(caught.value) == (
+        "training.test_checks:nothing_to_learn has no parameter that can be trained\n  where: model\n"
+        "  fix: give another --model, or let its parameters require gradients"
+    )
+
+
+def test_a_rate_of_the_body_is_refused_where_there_is_none(manifest, tmp_path):
+    config = replace(QUICK, model="training.test_checks:one_layer")
+
+    with pytest.raises(ConfigError) as caught:
+        check(manifest, tmp_path / "run", replace(config, body_lr=0.1))
+
+    assert str(caught.value) == (
+        "body_lr is 0.1, and training.test_checks:one_layer has one layer with parameters, no body and head\n"
+        "  where: body_lr\n  fix: leave body_lr out"
+    )
+    assert check(manifest, tmp_path / "run", config).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("monitor", "fix"),
+    [
+        (
+            "valid_acuracy",
+            'did you mean "valid_accuracy"? known: train_accuracy, train_loss, valid_accuracy, valid_loss',
+        ),
+        (
+            "valid_ema_accuracy",
+            'did you mean "valid_accuracy"? known: train_accuracy, train_loss, valid_accuracy, valid_loss;'
+            " valid_ema_... come with --set ema=0.99, say",
+        ),
+        (
+            "valid_top5",
+            'did you mean "valid_loss"? known: train_accuracy, train_loss, valid_accuracy, valid_loss;'
+            " top5 is of more than five classes",
+        ),
+        *(
+            (name, "known: train_accuracy, train_loss, valid_accuracy, valid_loss")
+            for name in ("lr", "seconds", "is_best", "skipped_steps")
+        ),
+    ],
+)
+def test_a_monitor_that_cannot_tell_the_best_epoch_is_refused_before_the_run(manifest, tmp_path, monitor, fix):
+    with pytest.raises(ConfigError) as caught:
+        check(manifest, tmp_path / "run", replace(QUICK, monitor=monitor))
+
+    assert str(caught.value) == (
+        f'monitor is "{monitor}", which cannot tell the best epoch of this run\n  where: monitor\n  fix: {fix}'
+    )
+
+
+def test_every_monitor_is_a_column_of_a_run(tmp_path):
+    for seed, name in enumerate("abcdef"):
+        for split in ("train", "val"):
+            draw_image(tmp_path / "pictures" / split / name / "0.JPEG", "cat", seed=2 * seed + (split == "val"))
+    manifest = build_manifest(tmp_path / "pictures", n_workers=1).output
+    config = replace(QUICK, ema=0.5, model_options={"nfs": [8]}, precision="fp32", monitor="valid_ema_top5")
+
+    report = train(manifest, output=tmp_path / "run", config=config, quiet=True)
+
+    row = report.rows[0]
+    phases = ("train_", "valid_", "valid_ema_")
+    measured = {f"{phase}{name}" for phase in phases for name in ("loss", "accuracy", "top5")}
+    assert set(monitors(config, 6)) == measured
+    assert {key for key in row if key.startswith(("train_", "valid_"))} == measured
+
+
+def test_both_ways_to_correct_for_rare_classes_are_remarked_on(manifest, tmp_path):
+    both = check(manifest, tmp_path / "run", replace(QUICK, class_weights=True, balance=True))
+    one = check(manifest, tmp_path / "run", replace(QUICK, class_weights=True))
+
+    assert both.remarks == ("class_weights and balance both correct for rare classes: together they count these twice",)
+    assert one.remarks == ()
+
+
+def test_a_device_is_there_or_not_by_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert choose_device("cuda") == torch.device("cuda")
+    for name in ("cuda:2", "cpu:1"):
+        with pytest.raises(ConfigError) as caught:
+            choose_device(name)
+        assert str(caught.value) == (
+            f'device "{name}" is not there\n  where: device\n  fix: give --device cpu, or see imagekit doctor'
+        )
+
+
+@pytest.mark.parametrize("name", ["cuda:foo", "cuda:", "auto:0", "cpu:-1", "cuda:1:2", "cuda:٣"])
+def test_a_device_that_is_no_kind_and_number_is_refused(name):
+    with pytest.raises(ConfigError) as caught:
+        choose_device(name)
+
+    assert str(caught.value) == (
+        f'device is "{name}", which is no kind and number\n  where: device\n'
+        "  fix: give cuda, say, or cuda:1 for the second of several"
     )
 
 
@@ -108,16 +257,18 @@ def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_learn_from_
 def test_all_problems_come_in_one_list(manifest, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").touch()
-    config = replace(QUICK, weights=str(tmp_path / "none.pt"), device="mps")
+    config = replace(QUICK, weights=str(tmp_path / "none.pt"), device="mps", monitor="valid_")
 
     with pytest.raises(UsageError) as caught:
         check(manifest, tmp_path / "run", config)
 
     assert str(caught.value) == (
-        "3 problems stand in the way of training:\n"
+        "4 problems stand in the way of training:\n"
         '- device "mps" is not there\n    where: device\n    fix: give --device cpu, or see imagekit doctor\n'
         f"- the output exists and is not a run of imagekit train\n    where: {tmp_path / 'run'}\n"
         "    fix: give another -o, or move it away yourself\n"
+        '- monitor is "valid_", which cannot tell the best epoch of this run\n    where: monitor\n'
+        '    fix: did you mean "valid_loss"? known: train_accuracy, train_loss, valid_accuracy, valid_loss\n'
         "- the weights cannot be read: No such file or directory\n"
         f"    where: {tmp_path / 'none.pt'}\n    fix: check the path"
     )
@@ -172,3 +323,7 @@ def test_a_disk_that_is_too_full_is_said_before(manifest, tmp_path, monkeypatch)
         f"1 MB are free and the checkpoints may take 23 MB\n  where: {tmp_path / 'run'}\n"
         "  fix: make room, or give an -o on another disk"
     )
+    with pytest.raises(OutputError, match="the checkpoints may take 30 MB"):
+        check(manifest, tmp_path / "run", replace(QUICK, keep_best=5))  # of one epoch
+    with pytest.raises(OutputError, match="the checkpoints may take 60 MB"):
+        check(manifest, tmp_path / "run", replace(QUICK, keep_best=5, epochs=9))

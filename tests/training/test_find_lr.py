@@ -63,7 +63,7 @@ def test_json_holds_the_curve_and_the_next_command_the_options_that_were_given(
     # three steps suggest nothing themselves
     monkeypatch.setattr(LRCurve, "suggestion", property(lambda self: 0.0123))
 
-    code = run(str(manifest), "--steps", "3", "--json", "--opt", "adam", "--balance", *OPTIONS)
+    code = run(str(manifest), "--steps", "3", "--json", "--opt", "adam", "--balance", *OPTIONS, "--set", "lr = 0.1")
 
     printed = capsys.readouterr()
     facts = json.loads(printed.out)

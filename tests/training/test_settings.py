@@ -25,12 +25,18 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
     ("content", "text"),
     [
         ("lr = ", "not a TOML file: Invalid value (at end of document)\n  where: FILE\n  fix: write key = value lines"),
-        ("epochs = 0", "epochs is 0, must be at least 1\n  where: FILE: epochs\n  fix: correct epochs"),
+        ("epochs = 0", "epochs is 0, must be at least 1\n  where: FILE: epochs\n  fix: give 1 or more"),
         (
             'epochs = "5"',
-            "epochs is '5', must be of type int\n  where: FILE: epochs\n  fix: correct the type of epochs",
+            "epochs is '5', must be of type int\n  where: FILE: epochs\n  fix: give a whole number, as in epochs = 5",
         ),
-        ("lr = true", "lr is True, must be of type float\n  where: FILE: lr\n  fix: correct the type of lr"),
+        ("lr = true", "lr is True, must be of type float\n  where: FILE: lr\n  fix: give a number"),
+        (
+            "lr = -1\nflip = 2",
+            "2 settings cannot be:\n"
+            "- flip is 2, must be from 0 to 1\n    where: flip\n    fix: give a value from 0 to 1\n"
+            "- lr is -1, must be above 0\n    where: lr\n    fix: give --lr 0.2, say\n  where: FILE",
+        ),
     ],
 )
 def test_a_bad_file_is_told_by_its_name_and_key(tmp_path, content, text):
@@ -99,7 +105,80 @@ def test_options_of_the_model_are_joined_key_by_key(tmp_path):
     settings = resolve_settings({}, sets=["model_options.act=silu"], file=file)
 
     assert settings.config.model_options == {"act": "silu", "nfs": [8]}
-    assert settings.origins["model_options"] == f"flag, file {file}"
+    origins = {key: origin for key, origin in settings.origins.items() if key.startswith("model_options")}
+    assert origins == {
+        "model_options": f"flag, file {file}",
+        "model_options.act": "flag",
+        "model_options.nfs": f"file {file}",
+    }
+    assert f'act = "silu"  # flag\nnfs = [8]  # file {file}\n' in settings.to_toml()
+
+
+def test_a_table_comes_from_those_alone_who_said_something_of_it_first(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[model_options]\nnfs = [8]\n")
+
+    settings = resolve_settings({}, file=file, preset="lesson-adam")
+
+    assert (settings.origins["model_options"], settings.origins["model_options.nfs"]) == (f"file {file}",) * 2
+    assert f"nfs = [8]  # file {file}\n" in settings.to_toml()
+    assert settings.to_dict()["model_options"] == {"value": {"nfs": [8]}, "origin": f"file {file}"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sets", "text"),
+    [
+        (
+            {"lr": 0.016},
+            ["lr=0.1"],
+            "lr is told twice: by --lr 0.016 and by --set lr=0.1\n  where: --set lr\n  fix: leave one of them out",
+        ),
+        (
+            {"balance": True},
+            ["balance=false"],
+            "balance is told twice: by --balance and by --set balance=false\n  where: --set balance\n"
+            "  fix: leave one of them out",
+        ),
+        (
+            {"batch_size": 4},
+            ["batch_size = 4"],
+            "batch_size is told twice: by --batch-size 4 and by --set batch_size = 4\n  where: --set batch_size\n"
+            "  fix: leave one of them out",
+        ),
+        (
+            {},
+            ["model_options.act=mish", "model_options={act = 'silu'}"],
+            "model_options.act is told twice: by --set model_options.act=mish and by --set model_options={act = 'silu'}"
+            "\n  where: --set model_options.act\n  fix: leave one of them out",
+        ),
+    ],
+)
+def test_a_key_that_is_told_twice_is_refused(given, sets, text):
+    with pytest.raises(ConfigError) as caught:
+        resolve_settings(given, sets=sets)
+
+    assert str(caught.value) == text
+
+
+def test_two_keys_of_a_table_may_be_set_and_a_flag_that_was_not_given_may_too():
+    settings = resolve_settings({"lr": None}, sets=["model_options.act=mish", "model_options.nfs=[8]", "lr=0.1"])
+
+    assert (settings.config.model_options, settings.config.lr) == ({"act": "mish", "nfs": [8]}, 0.1)
+
+
+def test_what_is_not_set_is_printed_as_a_comment_and_odd_keys_in_quotes(tmp_path):
+    file = tmp_path / "odd\nname.toml"
+    file.write_text("fold = 2\n")
+
+    settings = resolve_settings({}, sets=["model_options.a b=1"], file=file)
+
+    text = settings.to_toml()
+    assert TrainConfig.from_dict(tomllib.loads(text)) == settings.config
+    assert "\n# weights =  # default\n" in text
+    assert "\n# monitor =  # default\n" in text
+    assert "\n# [opt_options]  # default\n" in text
+    assert '\n[model_options]\n"a b" = 1  # flag\n' in text
+    assert f"\nfold = 2  # file {tmp_path}/odd?name.toml\n" in text
 
 
 @pytest.mark.parametrize(

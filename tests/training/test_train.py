@@ -2,8 +2,8 @@
 
 import csv
 import json
+import shutil
 import tomllib
-from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,6 +27,7 @@ from imagekit.manifest.read import read_manifest
 from imagekit.runs.checkpoint import load_checkpoint, save_checkpoint
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.status import read_status, write_status
+from imagekit.training import train as training
 from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import evaluate
 from imagekit.training.predictions import predictions_table
@@ -299,19 +300,19 @@ def test_ctrl_c_leaves_the_last_whole_epoch_and_says_interrupted(trained, tmp_pa
     assert json.loads(layout.timing.read_text())["epochs"] == 1
 
 
-def test_an_overwritten_run_goes_only_when_all_that_can_fail_has_been_done(trained, tmp_path):
-    train(trained[0], output=tmp_path / "run", config=QUICK, quiet=True)
-    before = RunLayout(tmp_path / "run").best.read_bytes()
-    config = replace(QUICK, model="training.test_train:any_options", model_options={"d": {"a": 1}})
+@pytest.mark.parametrize("what", ["make_learner", "find_stats"])
+def test_an_overwritten_run_goes_only_when_all_that_can_fail_has_been_done(trained, tmp_path, monkeypatch, what):
+    def fail(*args, **options):
+        raise TrainingError("no", fix="none")
 
-    with pytest.raises(ConfigError, match="which a settings file cannot hold"):
-        train(trained[0], output=tmp_path / "run", config=config, quiet=True, overwrite=True)
+    shutil.copytree(trained[1].run, tmp_path / "run")
+    before = RunLayout(tmp_path / "run").best.read_bytes()
+    monkeypatch.setattr(training, what, fail)
+
+    with pytest.raises(TrainingError):
+        train(trained[0], output=tmp_path / "run", config=QUICK, quiet=True, overwrite=True)
 
     assert RunLayout(tmp_path / "run").best.read_bytes() == before
-
-
-def any_options(c_in, c_out, **options):
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(c_in * 16 * 16, c_out))
 
 
 def test_evaluate_refuses_a_manifest_of_other_classes(trained, tmp_path):
