@@ -27,7 +27,7 @@ class DeviceCallback(Callback):
         self.learner.model.to(self.device)
         if isinstance(self.learner.loss_func, nn.Module):
             self.learner.loss_func.to(self.device)
-        if self.learner.opt.state:
+        if self.learner.opt is not None and self.learner.opt.state:
             self.learner.opt.load_state_dict(self.learner.opt.state_dict())  # casts to each parameter's device
 
     def begin_batch(self) -> None:

@@ -12,7 +12,7 @@ class MetricsCallback(Callback):
     """Average loss and metrics over the images of an epoch and put them into the learner's `row`.
 
     The row gets `epoch` (from 1), train_loss, train_accuracy (or what the metrics are called), valid_loss,
-    valid_accuracy and lr (of the last parameter group, as last used). A phase without images has None.
+    valid_accuracy and lr (of the last parameter group, as last used, None without an optimizer). A phase without images has None.
     The training values are those of the moving model, as the batches went by.
     """
 
@@ -42,4 +42,6 @@ class MetricsCallback(Callback):
         row |= {f"valid_{name}": value for name, value in self.valid_stats.means().items()}
         # what others have measured before stands behind: in validation, then of the time
         before = sorted(self.learner.row.items(), key=lambda item: not item[0].startswith("valid_"))
-        self.learner.row = row | dict(before) | {"lr": float(self.learner.opt.param_groups[-1]["lr"])}
+        opt = self.learner.opt  # None where a model that nobody trains is validated
+        lr = None if opt is None else float(opt.param_groups[-1]["lr"])
+        self.learner.row = row | dict(before) | {"lr": lr}

@@ -30,7 +30,7 @@ from imagekit.errors import UsageError
         "imagekit train nette160/metadata.parquet -o run",
         "imagekit train nette160/metadata.parquet -o run2 --epochs 20 --size 128 --lr 0.1 --seed 1",
         "imagekit train nette160/metadata.parquet -o again --config run/config.toml",
-        "imagekit train nette160/metadata.parquet -o run3 --model xresnet18 --opt adamw --set ema=0.99",
+        "imagekit train nette160/metadata.parquet -o run3 --model xresnet18 --size 64 --opt adamw --set ema=0.99",
         "imagekit train nette160/metadata.parquet --preset lesson-lsuv --print-config",
     ],
 )

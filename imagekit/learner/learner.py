@@ -129,7 +129,6 @@ class Learner:
 
     def validate(self) -> dict[str, Any]:
         """One pass over `data.valid_dl` without gradients; returns the `row` that callbacks filled."""
-        self._optimizer()  # callbacks report its hypers
         self.in_train, self.dl, self.row = False, self.data.valid_dl, {}
         self.stop, self.failure = False, None
         try:

@@ -121,6 +121,17 @@ def test_an_image_is_changed_alike_in_any_batch(order, batch_size):
         assert torch.allclose(part, whole[rows], atol=1e-5)
 
 
+def test_no_bit_depends_on_the_number_of_threads(set_threads):
+    batch, pipeline = _bytes(20), BatchPipeline([*_whole_chain(), RandomErasing()])
+    set_threads(1)
+    alone = pipeline(batch, _keys(20))
+    set_threads(2)
+
+    shared = pipeline(batch, _keys(20))
+
+    assert torch.equal(alone, shared)
+
+
 def test_images_of_a_batch_and_epochs_differ():
     batch, pipeline = _bytes(1).repeat(8, 1, 1, 1), BatchPipeline(_whole_chain())
 

@@ -28,19 +28,19 @@ def draw(path: Path, seed: int) -> None:
 
 
 def draw_classes(
-    root: Path, names: list[str], *, splits: tuple[str, ...] = ("train", "val"), first_seed: int = 0
+    root: Path, names: list[str], *, splits: tuple[str, ...] = ("train", "val"), n_each: int = 2, first_seed: int = 0
 ) -> None:
-    """Two images a class and split."""
+    """n_each: images a class and split."""
     seeds = iter(range(first_seed, first_seed + 10_000))
     for split in splits:
         for name in names:
-            for number in range(2):
+            for number in range(n_each):
                 draw(root / split / name / f"{number}.JPEG", next(seeds))
 
 
 def make_sources(work: Path) -> None:
     """The sources that examples name: SRC, photos, pictures, mine.toml."""
-    draw_classes(work / "SRC", list(load_recipes()["imagenette"].classes))
+    draw_classes(work / "SRC", list(load_recipes()["imagenette"].classes), n_each=1)
     draw_classes(work / "photos", ["ant", "bee"], splits=("",), first_seed=500)
     for number in range(8):
         draw(work / "photos" / "ant" / f"more{number}.JPEG", 600 + number)

@@ -1,6 +1,7 @@
 """Be killed at the k-th change on disk, for k = 1, 2, ... until none is left; print what was there each time.
 
-`kill_program.py SCENARIO FOLDER`. A child is forked a k; nothing but the fork is done between its start and the kill.
+`kill_program.py FOLDER`: all scenarios, one after another, for most of the time goes into the start of a program. A
+child is forked a k; nothing but the fork is done between its start and the kill.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faults.scenarios import Stage, without_disk
+from faults.scenarios import SCENARIOS, Stage, without_disk
 from files.faults import FaultAt
 
 
@@ -43,10 +44,10 @@ def killed_at(k: int, stage: Stage, output: Path) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def main(name: str, folder: Path) -> None:
-    """Print a row a k."""
-    stage = Stage(name, folder)
-    rows, killed, k = [], True, 0
+def kills(stage: Stage) -> list[dict[str, Any]]:
+    """A row a k."""
+    rows: list[dict[str, Any]] = []
+    killed, k = True, 0
     while killed:
         k += 1
         output = stage.place(k)
@@ -67,9 +68,18 @@ def main(name: str, folder: Path) -> None:
                 "clean": stage.is_clean(),
             }
         )
-    print(json.dumps(rows))  # noqa: T201  (the answer to the test that started this program)
+    return rows
+
+
+def main(folder: Path) -> None:
+    """Print the rows of each scenario, by its name."""
+    rows = {}
+    for number, name in enumerate(SCENARIOS):
+        (folder / f"{number}").mkdir()
+        rows[name] = kills(Stage(name, folder / f"{number}"))
+    print(json.dumps(rows))  # noqa: T201  (the answer to the tests that started this program)
 
 
 if __name__ == "__main__":
     with without_disk():
-        main(sys.argv[1], Path(sys.argv[2]))
+        main(Path(sys.argv[1]))

@@ -10,8 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from faults import commands
 from subset.trees import tree, two_classes
+
+from imagekit.cli.main import cli
+from imagekit.recipes.load import find_recipe, load_recipes
+from imagekit.subset.build import make_subset
 
 TESTS = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
@@ -35,6 +40,12 @@ make_subset(recipe, source, output=output, n_workers=1, progress=wait)
 """
 
 
+def make_fresh(source: Path, output: Path) -> None:
+    """What the command makes where nobody disturbs it; in this process, which is faster and by promise the same."""
+    recipe = find_recipe("tiny", load_recipes(source.with_name("recipes.toml")))
+    assert make_subset(recipe, source, output=output, n_workers=1).exit_code == 0
+
+
 def start_patient(source: Path, output: Path) -> subprocess.Popen[bytes]:
     source.with_name("recipes.toml").write_text(commands.RECIPES)
     process = subprocess.Popen([sys.executable, "-c", PATIENT, str(source), str(output)], env=ENVIRONMENT)
@@ -46,7 +57,8 @@ def test_the_second_of_two_builders_exits_4_naming_the_first_which_goes_on(sourc
     first = start_patient(source, output)
 
     code, out, err = commands.run(source, output)
-    as_json = json.loads(commands.run(source, output, "--json")[1])
+    again = ["make-subset", "tiny", str(source), "-o", str(output), "--recipes", str(source.with_name("recipes.toml"))]
+    as_json = json.loads(CliRunner().invoke(cli, [*again, "--json"]).stdout)
     (output.parent / "go").touch()
 
     assert (code, out) == (4, "")
@@ -69,20 +81,20 @@ def test_the_lock_of_a_builder_that_was_killed_holds_nobody_up(source: Path, out
     code, _, err = commands.run(source, output)
 
     assert code == 0, err
-    assert commands.run(source, tmp_path / "fresh")[0] == 0
+    make_fresh(source, tmp_path / "fresh")
     assert tree(output) == tree(tmp_path / "fresh")
     assert sorted(path.name for path in output.parent.iterdir()) == ["begun", "out"]
 
 
 @pytest.mark.slow
 def test_builders_that_start_at_once_end_in_one_whole_subset(source: Path, output: Path, tmp_path: Path) -> None:
-    processes = [commands.start(source, output, "--workers", "1") for _ in range(4)]
+    processes = [commands.start(source, output, "--workers", "1") for _ in range(3)]
 
     codes = [(process.communicate(), process.returncode)[1] for process in processes]
 
     assert set(codes) <= {0, 4}
     assert 0 in codes
-    assert commands.run(source, tmp_path / "fresh")[0] == 0
+    make_fresh(source, tmp_path / "fresh")
     assert tree(output) == tree(tmp_path / "fresh")
     assert [path.name for path in output.parent.iterdir()] == ["out"]
 

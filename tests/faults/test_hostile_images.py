@@ -129,7 +129,7 @@ def build(folder: Path, size: int | str, name: str) -> Built:
         folder / "source",
         output=output,
         options=SubsetOptions(size=size),
-        n_workers=2,
+        n_workers=1,
     )
     rows = {
         row["file_name"].rpartition("/")[2]: row

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from faults.scenarios import SCENARIOS
+from faults.scenarios import HALF, SCENARIOS
 from subset.trees import picture, plant, recipe, tree
 
 from imagekit.subset.build import make_subset
@@ -20,17 +21,24 @@ TESTS = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture(scope="module")
+def kills(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What each kill left behind, by scenario."""
+    program = [sys.executable, str(Path(__file__).with_name("kill_program.py")), str(tmp_path_factory.mktemp("kills"))]
+    process = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    rows: dict[str, list[dict[str, Any]]] = json.loads(process.stdout)
+    return rows
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_kill_at_any_change_on_disk_leaves_the_old_version_or_the_new_one_and_the_next_run_the_new(
-    name: str, tmp_path: Path
+    name: str, kills: dict[str, list[dict[str, Any]]]
 ) -> None:
-    program = [sys.executable, str(Path(__file__).with_name("kill_program.py")), name, str(tmp_path)]
+    rows = kills[name]
 
-    process = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True)
-
-    assert process.returncode == 0, process.stderr
-    rows = json.loads(process.stdout)
     assert len(rows) > 20
     operations = [row["operation"] for row in rows]
     assert operations[-1] is None
@@ -54,10 +62,12 @@ MORE = {
     "update, resized": ("link", "exchange", "remove_tree"),
     "update, hard links": ("link", "exchange", "remove_tree"),
     "update without exchange": ("link", "clone", "remove_tree"),
+    "another size": ("exchange", "remove_tree"),
 }
 
+# SOURCE OUTPUT N OPTIONS: killed at the N-th image
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from subset.trees import recipe
 from imagekit.subset.build import make_subset
@@ -68,8 +78,29 @@ def kill(done, total, **more):
         os.kill(os.getpid(), signal.SIGKILL)
 
 make_subset(recipe(), Path(sys.argv[1]), output=Path(sys.argv[2]), n_workers=2, progress=kill,
-            options=SubsetOptions(link=sys.argv[4]))
+            options=SubsetOptions(**json.loads(sys.argv[4])))
 """
+
+
+def kill_among_images(source: Path, output: Path, *, at: int, options: dict[str, Any]) -> None:
+    command = [sys.executable, "-c", KILLED, str(source), str(output), str(at), json.dumps(options)]
+    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+def test_a_first_build_killed_among_its_images_leaves_no_output_and_the_next_run_succeeds(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    plant(source, {f"train/n01/x{i}.JPEG": picture((40, 30), seed=i) for i in range(60)})
+
+    kill_among_images(source, output, at=17, options={"size": 4, "filter": "lanczos"})
+
+    assert sorted(path.name for path in output.parent.iterdir()) == [".out.imagekit-lock", ".out.imagekit-staging"]
+    report = make_subset(recipe(), source, output=output, options=HALF, n_workers=2)
+    make_subset(recipe(), source, output=tmp_path / "fresh", options=HALF)
+    assert report.exit_code == 0
+    assert tree(output) == tree(tmp_path / "fresh")
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out"]
 
 
 @pytest.mark.parametrize("link", ["copy", "hard"])
@@ -86,10 +117,8 @@ def test_an_update_killed_among_its_images_never_touches_the_files_of_the_old_ve
         (source / f"train/n01/{i}.JPEG").unlink()
         plant(source, {f"train/n01/{i}.JPEG": picture((40, 30), seed=i + 100)})
 
-    command = [sys.executable, "-c", KILLED, str(source), str(output), "38", link]
-    process = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    kill_among_images(source, output, at=38, options={"link": link})
 
-    assert process.returncode == -signal.SIGKILL, process.stderr
     assert tree(output) == before
     assert sorted(path.name for path in output.parent.iterdir()) == [
         ".out.imagekit-lock",

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,14 +133,12 @@ def test_a_file_that_is_swapped_for_something_else_after_it_was_listed_is_not_op
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A folder that every user reaches and writes to."""
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(parent.stat().st_mode | 0o055)
-    place = tmp_path / "place"
-    place.mkdir()
-    place.chmod(0o777)
-    return place
+def open_folder() -> Iterator[Path]:
+    """A folder that every user reaches and writes to; not pytest's, whose parent each run of pytest closes again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
 def build_as_nobody(source: Path, output: Path) -> dict[str, Any]:
@@ -150,8 +149,9 @@ def build_as_nobody(source: Path, output: Path) -> dict[str, Any]:
     return report
 
 
-def test_what_may_not_be_read_is_told_and_comes_in_once_it_may(tmp_path: Path, open_folder: Path) -> None:
-    source = plant(tmp_path / "source", {f"n0{c}/{i}.jpg": picture(seed=i) for c in (1, 2, 3) for i in range(2)})
+@pytest.mark.usefixtures("in_process")
+def test_what_may_not_be_read_is_told_and_comes_in_once_it_may(open_folder: Path) -> None:
+    source = plant(open_folder / "source", {f"n0{c}/{i}.jpg": picture(seed=i) for c in (1, 2, 3) for i in range(2)})
     (source / "n02").chmod(0o000)
     (source / "n03/1.jpg").chmod(0o000)
     (source / "n01").chmod(0o444)  # may be listed, and nothing in it may be opened
@@ -171,7 +171,7 @@ def test_what_may_not_be_read_is_told_and_comes_in_once_it_may(tmp_path: Path, o
     ]
     assert (report["exit_code"], made) == (3, {"n03/0.jpg"})
     assert (again["exit_code"], again["counts"]["selected"]) == (0, 6)
-    build_as_nobody(source, open_folder / "fresh")
+    build(source, open_folder / "fresh")
     assert tree(open_folder / "out") == tree(open_folder / "fresh")
 
 

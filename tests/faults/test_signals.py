@@ -19,6 +19,7 @@ from subset.trees import InlineWorkers, picture, plant, tree
 from imagekit.recipes.load import find_recipe, load_recipes
 from imagekit.subset.build import make_subset
 
+N_IMAGES = 50  # a class and split
 LEFT = {".out.imagekit-staging", ".out.imagekit-old", ".out.imagekit-trash", ".out.imagekit-lock", "out"}
 
 
@@ -29,29 +30,22 @@ def big_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{split}/n0{c}/{i}.JPEG": picture((60, 40), seed=i)
         for split in ("train", "val")
         for c in (1, 2)
-        for i in range(100)
+        for i in range(N_IMAGES)
     }
     return plant(folder / "source", files)
 
 
 @pytest.fixture(scope="module")
-def fresh(big_source: Path) -> dict[str, bytes]:
-    """What an uninterrupted command makes."""
+def whole(big_source: Path) -> tuple[dict[str, bytes], float]:
+    """What an uninterrupted command makes, and how many seconds it takes."""
+    begun = time.monotonic()
     code, _, err = commands.run(big_source, big_source.with_name("fresh"), "--workers", "2")
     assert code == 0, err
-    return tree(big_source.with_name("fresh"))
-
-
-@pytest.fixture(scope="module")
-def seconds(big_source: Path, fresh: dict[str, bytes]) -> float:
-    """How long that takes."""
-    begun = time.monotonic()
-    commands.run(big_source, big_source.with_name("timed"), "--workers", "2")
-    return time.monotonic() - begun
+    return tree(big_source.with_name("fresh")), time.monotonic() - begun
 
 
 def finish(source: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same command again; in this process, which is faster and by promise the same."""
+    """The same command to its end; in this process, which is faster and by promise the same."""
     monkeypatch.setattr("imagekit.subset.build.Workers", InlineWorkers)
     recipe = find_recipe("tiny", load_recipes(source.with_name("recipes.toml")))
     assert make_subset(recipe, source, output=output).exit_code == 0
@@ -67,13 +61,12 @@ def check(output: Path, fresh: dict[str, bytes], *, had_output: bool) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_ctrl_c_at_a_random_time_exits_130_and_the_same_command_goes_on(
     big_source: Path,
-    fresh: dict[str, bytes],
-    seconds: float,
+    whole: tuple[dict[str, bytes], float],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> None:
-    output = tmp_path / "out"
+    output, (fresh, seconds) = tmp_path / "out", whole
     process = commands.start(big_source, output, "--workers", "2")
 
     if seed % 2:  # any time
@@ -101,13 +94,15 @@ def test_ctrl_c_at_a_random_time_exits_130_and_the_same_command_goes_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_among_the_images_of_an_update_leaves_the_old_version(
-    big_source: Path, fresh: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    big_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     output = tmp_path / "place/out"
-    source = plant(tmp_path / "source", dict(fresh_images(fresh)))
-    commands.run(source, output, "--workers", "1")
+    source = plant(tmp_path / "source", dict(tree(big_source)))
+    with monkeypatch.context() as patch:
+        source.with_name("recipes.toml").write_text(commands.RECIPES)
+        finish(source, output, patch)
     before = tree(output)
-    for i in range(0, 100, 2):
+    for i in range(0, N_IMAGES, 2):
         (source / f"train/n01/{i}.JPEG").unlink()
         plant(source, {f"train/n01/{i}.JPEG": picture((60, 40), seed=1000 + i)})
 
@@ -153,8 +148,3 @@ def test_ctrl_c_at_any_change_on_disk_leaves_the_old_version_or_the_new_one_and_
     assert seen.count("torn") == (1 if after and not stage.scenario.exchanging else 0)
     assert (k > 20, seen[0], seen[-1]) == (True, "old", "new")
     assert stage.is_clean()
-
-
-def fresh_images(fresh: dict[str, bytes]) -> list[tuple[str | bytes, bytes]]:
-    """The images of a subset of size full are those of its source."""
-    return [(name, data) for name, data in fresh.items() if not name.startswith(".")]

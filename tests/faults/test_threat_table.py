@@ -91,6 +91,7 @@ TESTS = {
     ],
     23: [
         "test_kills.py::test_a_kill_at_any_change_on_disk_leaves_the_old_version_or_the_new_one_and_the_next_run_the_new",
+        "test_kills.py::test_a_first_build_killed_among_its_images_leaves_no_output_and_the_next_run_succeeds",
         "test_kills.py::test_an_update_killed_among_its_images_never_touches_the_files_of_the_old_version",
         "test_kills.py::test_a_staging_folder_full_of_rubbish_is_no_part_of_the_next_build",
     ],

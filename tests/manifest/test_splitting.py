@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,9 +103,15 @@ def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if one["content"] == other["content"]:
         return True
     hashes = [row["dhash"] for row in (one, other)]
-    if None in hashes or is_flat(np.array(hashes, np.uint64)).any():
+    if None in hashes or says_nothing(hashes[0]) or says_nothing(hashes[1]):
         return False
     return (hashes[0] ^ hashes[1]).bit_count() <= 3
+
+
+@functools.cache
+def says_nothing(dhash: int) -> bool:
+    """Kept, for the laws compare every row with every other."""
+    return bool(is_flat(np.array([dhash], np.uint64))[0])
 
 
 def assert_groups_whole(rows: Sequence[dict[str, Any]], splits: dict[str, str]) -> None:
@@ -121,7 +128,7 @@ DRAWN = ["random:0.3,0.2", "stratified:0.3,0.2", "hash:0.3,0.2"]
 # -- laws ----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(rows=row_lists(), rule=st.sampled_from(DRAWN))
 def test_a_group_is_in_one_split(rows: list[dict[str, Any]], rule: str) -> None:
     found = images(rows)
@@ -133,7 +140,7 @@ def test_a_group_is_in_one_split(rows: list[dict[str, Any]], rule: str) -> None:
         assert len(splits) == len(rows)  # nothing is left out where splits are free
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(rows=row_lists(), leaks=st.sampled_from(["drop", "move"]))
 def test_a_group_that_folders_tore_apart_is_mended(rows: list[dict[str, Any]], leaks: str) -> None:
     found = images(rows, given=True)
@@ -145,7 +152,7 @@ def test_a_group_that_folders_tore_apart_is_mended(rows: list[dict[str, Any]], l
     assert leaks == "drop" or all(row["split"] == "unsup" for row in gone)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(rows=row_lists())
 def test_groups_that_folders_tore_apart_are_kept_and_told(rows: list[dict[str, Any]]) -> None:
     found = images(rows, given=True)
@@ -160,7 +167,7 @@ def test_groups_that_folders_tore_apart_are_kept_and_told(rows: list[dict[str, A
                 assert {one["name"], other["name"]} <= told
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(rows=row_lists(), more=row_lists())
 def test_under_hash_no_row_moves_when_others_come(rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
     few, many = images(rows), images(joined(rows, more))
@@ -172,7 +179,7 @@ def test_under_hash_no_row_moves_when_others_come(rows: list[dict[str, Any]], mo
     assert all(after[name] == split for name, split in before.items() if name in after)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(rows=row_lists(), more=row_lists(), rule=st.sampled_from([*DRAWN, "hash:0.3 similar"]), gone=st.integers(0, 5))
 def test_like_an_older_manifest_no_row_moves_and_groups_stay_whole(
     rows: list[dict[str, Any]], more: list[dict[str, Any]], rule: str, gone: int
@@ -194,7 +201,7 @@ def test_like_an_older_manifest_no_row_moves_and_groups_stay_whole(
     assert_groups_whole(today, after)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(rows=row_lists(), more=row_lists(), n_folds=st.integers(2, 4))
 def test_folds_keep_groups_whole_and_stay_like_those_of_an_older_manifest(
     rows: list[dict[str, Any]], more: list[dict[str, Any]], n_folds: int
@@ -216,7 +223,7 @@ def test_folds_keep_groups_whole_and_stay_like_those_of_an_older_manifest(
     assert {after.words[code] for code, fold in zip(after.codes, after.folds, strict=True) if fold == 0} <= {"valid"}  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(rows=row_lists(), data=st.data(), rule=st.sampled_from([*DRAWN, "folders"]))
 def test_the_order_of_the_rows_does_not_count(rows: list[dict[str, Any]], data: st.DataObject, rule: str) -> None:
     shuffled = data.draw(st.permutations(rows))
@@ -230,7 +237,7 @@ def test_the_order_of_the_rows_does_not_count(rows: list[dict[str, Any]], data: 
     assert first.leaks == second.leaks
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(rows=row_lists())
 def test_rows_of_one_key_are_in_one_split(rows: list[dict[str, Any]]) -> None:
     for rule in DRAWN:
@@ -240,7 +247,7 @@ def test_rows_of_one_key_are_in_one_split(rows: list[dict[str, Any]]) -> None:
             assert len({splits[row["name"]] for row in rows if row["key"] == key and row["name"] in splits}) <= 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(rows=row_lists(), more=row_lists(), leaks=st.sampled_from(["keep", "drop"]), keyed=st.booleans())
 def test_like_an_older_manifest_of_folders_no_old_row_moves_or_goes(
     rows: list[dict[str, Any]], more: list[dict[str, Any]], leaks: str, keyed: bool
@@ -259,7 +266,7 @@ def test_like_an_older_manifest_of_folders_no_old_row_moves_or_goes(
         assert_groups_whole(today, after)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(rows=row_lists(), changed=st.lists(st.integers(0, 23), max_size=4), n_folds=st.integers(2, 3))
 def test_folds_that_changed_files_tear_apart_are_told_or_left_out(
     rows: list[dict[str, Any]], changed: list[int], n_folds: int

@@ -200,7 +200,7 @@ def test_a_bit_of_the_state_that_turned_never_reaches_the_manifest(root: Path, l
     build_manifest(root)
     data, state = outputs(root), root / "metadata.parquet.state"
     whole = state.read_bytes()
-    for at in range(0, len(whole), max(1, len(whole) // 60)):
+    for at in range(0, len(whole), max(1, len(whole) // 40)):
         turned = bytearray(whole)
         turned[at] ^= 1 << at % 8
         state.write_bytes(turned)

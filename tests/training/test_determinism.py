@@ -67,13 +67,10 @@ def test_no_bit_depends_on_the_epochs_before(manifest_path):
     _assert_alike(_seen(manifest_path, batch_size=4, epochs_before=2), _seen(manifest_path, batch_size=4))
 
 
-def test_no_bit_depends_on_the_number_of_threads(manifest_path):
-    n_threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = _seen(manifest_path, batch_size=12)
-    finally:
-        torch.set_num_threads(n_threads)
+def test_no_bit_depends_on_the_number_of_threads(manifest_path, set_threads):
+    set_threads(1)
+    alone = _seen(manifest_path, batch_size=12)
+    set_threads(2)
 
     _assert_alike(alone, _seen(manifest_path, batch_size=12))
 
