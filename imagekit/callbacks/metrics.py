@@ -12,7 +12,8 @@ class MetricsCallback(Callback):
     """Average loss and metrics over the images of an epoch and put them into the learner's `row`.
 
     The row gets `epoch` (from 1), train_loss, train_accuracy (or what the metrics are called), valid_loss,
-    valid_accuracy and lr (of the last parameter group, as last used, None without an optimizer). A phase without images has None.
+    valid_accuracy and lr (of the last parameter group, as last used, None without an optimizer). A phase without
+    images has None.
     The training values are those of the moving model, as the batches went by.
     """
 
