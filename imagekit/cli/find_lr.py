@@ -22,6 +22,7 @@ from imagekit.cli.frame import (
 from imagekit.cli.screen import Screen
 from imagekit.cli.training_options import settings_of, training_options
 
+MAKER = "imagekit find-lr"
 NOT_OF_TRAINING = ("output", "steps", "overwrite")
 
 
@@ -71,11 +72,12 @@ def find_lr(
     # before torch is loaded, as in `imagekit train`
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
-    from imagekit.look.lr_curve import check_picture, draw_lr_curve, write_picture
+    from imagekit.look.lr_curve import draw_lr_curve
+    from imagekit.look.marked_png import check_picture, write_picture
     from imagekit.training.find_lr import find_rate
 
     if output is not None:
-        check_picture(output, overwrite=overwrite)
+        check_picture(output, maker=MAKER, overwrite=overwrite)
     screen = ctx.find_object(Screen)
     with progress(steps, "steps") as bar:
         report = find_rate(
@@ -91,7 +93,8 @@ def find_lr(
         )
     if output is not None:
         curve = report.curve
-        write_picture(output, draw_lr_curve(curve.lrs, curve.losses, curve.smoothed, marked=report.marked))
+        picture = draw_lr_curve(curve.lrs, curve.losses, curve.smoothed, marked=report.marked)
+        write_picture(output, picture, maker=MAKER)
     return report
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from imagekit.errors import OutputError, ShapeError
-from imagekit.files.atomic import write_bytes
+from imagekit.errors import ShapeError
 from imagekit.look.lines import Lines, draw_lines
 from imagekit.look.plots import Array
 
 SIZE = (820, 480)
-MARK = ("Software", "imagekit find-lr")  # in the PNG, near its start: known again before it is replaced
 ROOM_ABOVE = 0.35  # of what the loss falls: so much of the rise at the end is drawn
 
 
@@ -57,48 +52,3 @@ def draw_lr_curve(
 def _top(loss_N: Array, smoothed: Sequence[float]) -> float:
     begin = float(loss_N[: int(np.argmin(smoothed)) + 1].max())
     return begin + ROOM_ABOVE * (begin - float(loss_N.min()))
-
-
-def check_picture(output: Path, *, overwrite: bool) -> None:
-    """Whether a picture may be written there: a file that is not ours is never replaced, one that is only when told.
-
-    Raises OutputError.
-    """
-    if output.suffix.lower() != ".png":
-        raise OutputError(
-            f'the output is called "{output.name}", and the picture is a PNG',
-            where=str(output),
-            fix="give a name that ends in .png",
-        )
-    if not output.parent.is_dir():
-        raise OutputError(
-            "the folder of the output does not exist", where=str(output), fix="make the folder, or give another -o"
-        )
-    if not output.exists() and not output.is_symlink():
-        return
-    if not _is_ours(output):
-        raise OutputError(
-            "the output exists and is not a picture of imagekit find-lr",
-            where=str(output),
-            fix="give another -o, or move it away yourself",
-        )
-    if not overwrite:
-        raise OutputError(
-            "the output exists already", where=str(output), fix="give another -o, or --overwrite to draw it anew"
-        )
-
-
-def write_picture(output: Path, picture: Image.Image) -> None:
-    """Write it as PNG, all at once; no time in it: same picture, same bytes. Raises DiskFullError or OSError."""
-    mark = PngInfo()
-    mark.add_text(*MARK)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=mark)
-    write_bytes(output, buffer.getvalue())
-
-
-def _is_ours(output: Path) -> bool:
-    if not output.is_file():
-        return False
-    with output.open("rb") as file:
-        return "\0".join(MARK).encode() in file.read(200)

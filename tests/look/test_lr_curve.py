@@ -10,9 +10,11 @@ from PIL import Image
 
 from imagekit.errors import OutputError, ShapeError
 from imagekit.look.lines import COLOURS, DOTS
-from imagekit.look.lr_curve import check_picture, draw_lr_curve, write_picture
+from imagekit.look.lr_curve import draw_lr_curve
+from imagekit.look.marked_png import check_picture, write_picture
 
 LINE, FIRST_MARK, SECOND_MARK = COLOURS[:3]
+MAKER = "imagekit find-lr"
 LRS = [1e-6 * 1e7 ** (i / 100) for i in range(100)]
 FALL = [*np.linspace(2.3, 2.3, 40), *np.linspace(2.3, 1.5, 40), *np.linspace(1.5, 15, 20)]
 
@@ -69,13 +71,13 @@ def test_lengths_that_differ_are_refused():
 def test_the_same_picture_gives_the_same_bytes_and_is_known_again(tmp_path: Path):
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     for path in (first, second):
-        check_picture(path, overwrite=False)
-        write_picture(path, draw_lr_curve(LRS, FALL, FALL))
+        check_picture(path, maker=MAKER, overwrite=False)
+        write_picture(path, draw_lr_curve(LRS, FALL, FALL), maker=MAKER)
 
     assert first.read_bytes() == second.read_bytes()
-    check_picture(first, overwrite=True)
+    check_picture(first, maker=MAKER, overwrite=True)
     with pytest.raises(OutputError) as caught:
-        check_picture(first, overwrite=False)
+        check_picture(first, maker=MAKER, overwrite=False)
     assert str(caught.value) == (
         f"the output exists already\n  where: {first}\n  fix: give another -o, or --overwrite to draw it anew"
     )
@@ -110,6 +112,6 @@ def test_where_no_picture_may_be_written_the_reason_is_said(tmp_path: Path, name
     (tmp_path / "folder.png").mkdir()
 
     with pytest.raises(OutputError) as caught:
-        check_picture(tmp_path / name, overwrite=True)
+        check_picture(tmp_path / name, maker=MAKER, overwrite=True)
 
     assert str(caught.value) == message.format(tmp_path / name)
