@@ -23,6 +23,7 @@ from imagekit.manifest.schema import COLUMNS, EARLY_TYPES, METADATA_KEY, REBUILD
 # thrift limits: a file of kilobytes must not ask for gigabytes while its footer is parsed
 THRIFT_BYTES, THRIFT_ITEMS = 100_000_000, 1_000_000
 BATCH_ROWS = 65_536
+N_FILES_CHECKED = 200  # quick on a network disk too
 # what pyarrow raises on damaged bytes; a column name that is not UTF-8 is a bare UnicodeDecodeError
 DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, FooterError)
 
@@ -75,6 +76,17 @@ class Manifest:
         some = self.table.take(pa.array(picked, pa.int64()))
         pairs = zip(self.raw_names(some).to_pylist(), some["file_name"].to_pylist(), strict=True)
         return [shown for raw, shown in pairs if not to_path(root or self.root, raw).is_file()]
+
+    def require_files(self, *, root: Path | None = None) -> None:
+        """Raise SourceError where files are not there, of 200 that are looked for: enough to notice a moved tree."""
+        missing = self.missing_files(root=root, sample=N_FILES_CHECKED)
+        if missing:
+            raise SourceError(
+                f"{len(missing)} of {min(N_FILES_CHECKED, self.table.num_rows)} files looked for are not there,"
+                f" {missing[0]} for one",
+                where=str(root or self.root),
+                fix="give --root DIR, the folder that the manifest's names are relative to",
+            )
 
 
 def _open(path: Path, *, read_dictionary: list[str] | None = None) -> pq.ParquetFile:

@@ -27,6 +27,7 @@ from imagekit.learner.callback import Callback
 from imagekit.learner.groups import body_and_head, trainable_parameters
 from imagekit.learner.learner import Learner
 from imagekit.learner.losses import balanced_weights, cross_entropy
+from imagekit.learner.metrics import Metric, accuracy, top_k
 from imagekit.manifest.read import Manifest
 from imagekit.manifest.schema import ChannelStats
 from imagekit.models.lsuv import lsuv_init
@@ -136,6 +137,11 @@ def batch_callbacks(stats: ChannelStats, config: TrainConfig, device: torch.devi
     ]
     dtype = autocast_dtype(config.precision, device)
     return [*callbacks, MixedPrecision(dtype=dtype)] if dtype is not None else callbacks
+
+
+def choose_metrics(n_classes: int) -> dict[str, Metric]:
+    """What a run measures beside the loss: accuracy, and for more than five classes top5."""
+    return {"accuracy": accuracy, **({"top5": top_k(5)} if n_classes > 5 else {})}
 
 
 def step_callbacks(config: TrainConfig, *, n_classes: int) -> list[Callback]:

@@ -18,7 +18,6 @@ from imagekit.errors import (
     ImagekitError,
     ManifestError,
     OutputError,
-    SourceError,
     UsageError,
     did_you_mean,
 )
@@ -28,14 +27,14 @@ from imagekit.models.hooks import undisturbed
 from imagekit.models.registry import create_model
 from imagekit.optim.presets import create_optimizer
 from imagekit.runs.layout import RunLayout
-from imagekit.training.assemble import choose_device
+from imagekit.training.assemble import choose_device, choose_metrics
 from imagekit.training.config import TrainConfig
 from imagekit.training.limits import list_problems
 from imagekit.training.weights import Loaded, load_weights
 
-N_FILES_CHECKED = 200  # spread over the manifest; enough to notice a tree that moved, quick on a network disk
 N_CHECKPOINTS = 3  # last.pt, best.pt and the one that is being written
 N_OF_EACH_WEIGHT = 4  # in a checkpoint: the weight itself, two moments, its average
+_MANY_CLASSES = 1000  # where their number is not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,14 +95,7 @@ def _usable_manifest(path: Path, config: TrainConfig, root: Path | None) -> tupl
         )
     for split in ("train", valid_split(manifest)):
         manifest.rows(split)
-    missing = manifest.missing_files(root=root, sample=N_FILES_CHECKED)
-    if missing:
-        raise SourceError(
-            f"{len(missing)} of {min(N_FILES_CHECKED, manifest.table.num_rows)} files looked for are not there,"
-            f" {missing[0]} for one",
-            where=str(root or manifest.root),
-            fix="give --root DIR, the folder that the manifest's names are relative to",
-        )
+    manifest.require_files(root=root)
     return manifest, _remarks(whole, manifest, config)
 
 
@@ -119,7 +111,7 @@ def _remarks(whole: Manifest, manifest: Manifest, config: TrainConfig) -> list[s
 
 def monitors(config: TrainConfig, n_classes: int | None) -> list[str]:
     """The columns of a run by which the best epoch can be told. n_classes: None where it is not known."""
-    measured = ["loss", "accuracy", *(["top5"] if n_classes is None or n_classes > 5 else [])]
+    measured = ["loss", *choose_metrics(n_classes or _MANY_CLASSES)]
     phases = ["train", "valid", *(["valid_ema"] if config.ema else [])]
     return [f"{phase}_{name}" for phase in phases for name in measured]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ from imagekit.learner.calibration import CalibrationError
 from imagekit.learner.callback import Callback
 from imagekit.learner.confusion import ClassScores, ConfusionMatrix, score_classes
 from imagekit.learner.losses import cross_entropy
-from imagekit.learner.metrics import accuracy, top_k
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import view
-from imagekit.training.assemble import valid_item_transforms
-from imagekit.training.trained import Trained, load_trained, require_files
+from imagekit.training.assemble import choose_metrics, valid_item_transforms
+from imagekit.training.trained import Trained, load_trained
 
 N_CONFUSIONS = 5
 
@@ -166,9 +165,9 @@ def evaluate(
     check_one_label(content)
     require_same_vocab(trained, content)
     _require_labels(content, split)
-    require_files(content, split=split, root=root)
+    replace(content, table=content.rows(split)).require_files(root=root)
     n_classes = len(trained.vocab)
-    metrics = MetricsCallback({"accuracy": accuracy, **({"top5": top_k(5)} if n_classes > 5 else {})})
+    metrics = MetricsCallback(choose_metrics(n_classes))
     scores = _Scores(n_classes)
     with closing(_loader(trained, content, split=split, root=root, n_workers=n_workers)) as loader:
         row = trained.learner(loader, loss_func=cross_entropy, callbacks=[metrics, scores]).validate()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagekit.callbacks.progress import write_line
+from imagekit.callbacks.progress import choose_voice
 from imagekit.learner.lr_find import LRCurve, find_lr
 from imagekit.training.assemble import make_learner, make_loaders
 from imagekit.training.channels import find_stats
@@ -108,7 +108,7 @@ def find_rate(
     TrainingError where the data gives no batch.
     """
     begun, path, config = time.monotonic(), Path(manifest), config or TrainConfig()
-    say = _say_nothing if quiet else write_line
+    say = choose_voice(quiet=quiet)
     checked = check_all(path, None, config=config, root=root, overwrite=False)
     content, device = checked.manifest, checked.device
     for remark in checked.remarks:
@@ -128,7 +128,3 @@ def find_rate(
         picture=picture,
         options=tuple(options),
     )
-
-
-def _say_nothing(line: str) -> None:
-    """For a quiet command."""

@@ -16,7 +16,7 @@ from imagekit.callbacks.ema import ModelEma
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.callbacks.nan_guard import NanGuard
 from imagekit.callbacks.predictions import PredictionsCallback
-from imagekit.callbacks.progress import ProgressCallback, choose_columns, write_line
+from imagekit.callbacks.progress import ProgressCallback, choose_columns, choose_voice
 from imagekit.callbacks.recorder import RecorderCallback
 from imagekit.callbacks.run_log import RunLog
 from imagekit.callbacks.telemetry import Telemetry
@@ -28,9 +28,8 @@ from imagekit.files.jsonl import write_json
 from imagekit.files.lock import output_lock
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
-from imagekit.learner.metrics import Metric, accuracy, top_k
 from imagekit.runs.layout import RunLayout
-from imagekit.training.assemble import make_learner, make_loaders
+from imagekit.training.assemble import choose_metrics, make_learner, make_loaders
 from imagekit.training.channels import find_stats
 from imagekit.training.checks import check_all
 from imagekit.training.config import TrainConfig
@@ -142,7 +141,7 @@ def train(
     settings = config if isinstance(config, Settings) else Settings(config=config or TrainConfig(), origins={})
     config = settings.config
     checked = check_all(path, run, config=config, root=root, overwrite=overwrite)
-    content, say = checked.manifest, _say_nothing if quiet else write_line
+    content, say = checked.manifest, choose_voice(quiet=quiet)
     data = make_loaders(content, config, root=root, n_workers=n_workers, pin=checked.device.type == "cuda")
     with output_lock(run), closing(data):
         for remark in checked.remarks:
@@ -151,7 +150,8 @@ def train(
         stats = find_stats(content, root=root, seed=config.seed, n_workers=n_workers, say=say)
         learner = make_learner(content, data, config, stats=stats.channels, device=checked.device, model=checked.model)
         begin = Beginning(settings=settings, checked=checked, stats=stats, command=command)
-        fitted = _fit(learner, start_run(run, begin), begin, quiet=quiet, more=extra_callbacks)
+        layout = start_run(run, begin)
+        fitted = _fit(learner, layout, begin, begun=begun, quiet=quiet, more=extra_callbacks)
     return TrainReport(
         run=run,
         manifest=path,
@@ -167,16 +167,20 @@ def train(
 
 
 class _Fitted(NamedTuple):
-    """What a fit leaves in memory: a row an epoch, where the time went, predictions of the best epoch."""
+    """What a fit leaves in memory: a row an epoch, and where the time went."""
 
     rows: list[dict[str, Any]]
     timing: TimingCallback
-    predictions: PredictionsCallback
 
 
-def _fit(learner: Learner, layout: RunLayout, begin: Beginning, *, quiet: bool, more: Sequence[Callback]) -> _Fitted:
-    """Fit, with all that watches and keeps; what the fit was told when it was interrupted is written down too."""
-    begun, config, n_classes = time.monotonic(), begin.settings.config, len(begin.checked.manifest.vocab)
+def _fit(
+    learner: Learner, layout: RunLayout, begin: Beginning, *, begun: float, quiet: bool, more: Sequence[Callback]
+) -> _Fitted:
+    """Fit, with all that watches and keeps; predictions and times are written down also when it is interrupted.
+
+    begun: when the whole work began, by time.monotonic.
+    """
+    config, n_classes = begin.settings.config, len(begin.checked.manifest.vocab)
     timing, kept, watching = TimingCallback(), _Rows(), _watching(config, n_classes)
     predictions = next(callback for callback in watching if isinstance(callback, PredictionsCallback))
     columns = choose_columns(_measured(config, n_classes))
@@ -191,16 +195,12 @@ def _fit(learner: Learner, layout: RunLayout, begin: Beginning, *, quiet: bool, 
             dataset = cast(DataBunch, learner.data).valid_ds
             write_predictions(layout.predictions, dataset, predictions)
         write_json(layout.timing, {**timing.totals(), "seconds": time.monotonic() - begun})
-    return _Fitted(kept.rows, timing, predictions)
-
-
-def _say_nothing(line: str) -> None:
-    """For a quiet command."""
+    return _Fitted(kept.rows, timing)
 
 
 def _watching(config: TrainConfig, n_classes: int) -> list[Callback]:
     """What measures, in the network's own weights and in the averaged ones, and says which epoch is the best."""
-    metrics = _metrics(n_classes)
+    metrics = choose_metrics(n_classes)
     ema = ModelEma(config.ema, metrics=metrics) if config.ema else None
     is_averaged = ema is not None and is_of_average(config.best_by)
     predictions = PredictionsCallback(of=ema if is_averaged else None)
@@ -222,10 +222,6 @@ def _head(begin: Beginning) -> list[str]:
     loaded = begin.checked.weights
     weights = [] if loaded is None else [f"weights: {loaded}"]
     return [version_line(), f"manifest {begin.checked.manifest.path}", settings, data, *weights]
-
-
-def _metrics(n_classes: int) -> dict[str, Metric]:
-    return {"accuracy": accuracy, **({"top5": top_k(5)} if n_classes > 5 else {})}
 
 
 def _measured(config: TrainConfig, n_classes: int) -> list[str]:

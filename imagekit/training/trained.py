@@ -18,7 +18,6 @@ from imagekit.data.loaders import Loader
 from imagekit.errors import CheckpointError, SourceError, did_you_mean
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
-from imagekit.manifest.read import Manifest
 from imagekit.manifest.schema import ChannelStats
 from imagekit.models.registry import create_model
 from imagekit.runs.checkpoint import load_checkpoint
@@ -30,7 +29,6 @@ from imagekit.training.limits import PRECISIONS
 REQUIRED = ("model", "model_name", "model_args", "vocab", "mean", "std", "size", "config")
 # the settings that decide how images are seen and computed with; one that is refused today must cost no finished run
 SEEING = ("size", "batch_size", "precision", "target_column", "fold")
-N_FILES_CHECKED = 200  # as before training: enough to notice a tree that moved
 _EPOCH = re.compile(r"epoch-([0-9]{1,9})")
 
 
@@ -169,19 +167,6 @@ def _computes_in(dtype: torch.dtype, device: torch.device) -> bool:
                 return F.conv2d(ones, ones).dtype == dtype
     except RuntimeError:  # what torch raises for a type that a card has no units for
         return False
-
-
-def require_files(manifest: Manifest, *, split: str, root: Path | None) -> None:
-    """Raise SourceError where files of a split, at most 200 of which are looked for, are not there."""
-    rows = replace(manifest, table=manifest.rows(split))
-    missing = rows.missing_files(root=root, sample=N_FILES_CHECKED)
-    if missing:
-        raise SourceError(
-            f"{len(missing)} of {min(N_FILES_CHECKED, rows.table.num_rows)} files looked for are not there,"
-            f" {missing[0]} for one",
-            where=str(root or manifest.root),
-            fix="give --root DIR, the folder that the manifest's names are relative to",
-        )
 
 
 def load_model(state: dict[str, Any], *, where: Path) -> nn.Module:
