@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imagekit.callbacks.recorder import append_ending
 from imagekit.errors import OutputError
 from imagekit.learner.callback import Callback
 from imagekit.runs.recorder import append_event, append_row, keep_rows, read_rows
@@ -80,16 +81,5 @@ class JsonLines(Callback):
     def after_fit(self) -> None:
         """How it ended."""
         if self._is_fit or self.learner.failure is not None:
-            self._end()
+            append_ending(self.path, self.learner, n_done=self.learner.epochs_done)
         self._is_fit = False
-
-    def _end(self) -> None:
-        failure, n_done = self.learner.failure, self.learner.epochs_done
-        is_stopped = self.learner.stop and n_done < self.learner.n_epochs
-        if is_stopped or isinstance(failure, KeyboardInterrupt):
-            append_event(self.path, "interrupt", epoch=n_done)
-        elif failure is None:
-            append_event(self.path, "end", epoch=n_done)
-        else:
-            what = str(failure).partition("\n")[0]
-            append_event(self.path, "failure", epoch=n_done, error=type(failure).__name__, what=what)

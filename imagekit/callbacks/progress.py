@@ -135,6 +135,15 @@ def minutes(seconds: float | None) -> str:
     return f"{whole // 60:02d}:{whole % 60:02d}"
 
 
+def choose_voice(*, quiet: bool) -> Callable[[str], None]:
+    """What a command says its lines with: write_line, or for a quiet one nothing."""
+    return _say_nothing if quiet else write_line
+
+
+def _say_nothing(line: str) -> None:
+    """For a quiet command."""
+
+
 def write_line(line: str) -> None:
     """One line on stderr; none where there is no stderr."""
     if sys.stderr is not None:

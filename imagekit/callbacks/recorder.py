@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from imagekit.learner.callback import Callback
+from imagekit.learner.learner import Learner
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.recorder import append_event, append_row, keep_rows
 from imagekit.runs.status import write_status
 
 SECONDS_PER_HEARTBEAT = 30.0
+
+
+def append_ending(events: Path, learner: Learner, *, n_done: int) -> str:
+    """Add the line that says how a fit ended: `end`, `interrupt` or `failure`. Returns the state of its run."""
+    failure = learner.failure
+    is_stopped = learner.stop and n_done < learner.n_epochs
+    state, event = ("done", "end") if failure is None else ("failed", "failure")
+    if is_stopped or isinstance(failure, KeyboardInterrupt):
+        state, event = "interrupted", "interrupt"
+    why = {} if failure is None else {"error": type(failure).__name__, "what": str(failure).partition("\n")[0]}
+    stopped = {} if learner.stop_reason is None else {"why": learner.stop_reason}
+    append_event(events, event, epoch=n_done, **why, **stopped)
+    return state
 
 
 class StepRecorder(Callback):
@@ -87,18 +102,7 @@ class RecorderCallback(Callback):
         """Say how it ended."""
         if self._n_done is None:  # another callback failed at begin_fit before this one was asked
             self._n_done = self.learner.epochs_done
-        state, event = self._outcome(self._n_done)
-        failure = self.learner.failure
-        why = {} if failure is None else {"error": type(failure).__name__, "what": str(failure).partition("\n")[0]}
-        stopped = {} if self.learner.stop_reason is None else {"why": self.learner.stop_reason}
-        append_event(self.layout.events, event, epoch=self._n_done, **why, **stopped)
-        self._beat(state)
-
-    def _outcome(self, n_done: int) -> tuple[str, str]:
-        is_stopped = self.learner.stop and n_done < self.learner.n_epochs
-        if is_stopped or isinstance(self.learner.failure, KeyboardInterrupt):
-            return "interrupted", "interrupt"
-        return ("done", "end") if self.learner.failure is None else ("failed", "failure")
+        self._beat(append_ending(self.layout.events, self.learner, n_done=self._n_done))
 
     def _beat(self, state: str = "running") -> None:
         self._last_beat = self._clock()
