@@ -12,6 +12,7 @@ from pathlib import Path
 from imagekit.errors import LockedError, OutputError
 from imagekit.files.atomic import sibling
 
+_SUFFIX = ".imagekit-lock"
 _held: set[int] = set()
 
 
@@ -22,7 +23,7 @@ def output_lock(output: str | os.PathLike[str]) -> Iterator[None]:
     Raises LockedError, naming the process that holds it, or OutputError where the lock file cannot be written.
     """
     output = Path(output).absolute()
-    path = sibling(output, ".imagekit-lock")
+    path = sibling(output, _SUFFIX)
     fd = _acquire(path, output)
     owner = os.getpid()
     _drop_in_children()
@@ -35,6 +36,27 @@ def output_lock(output: str | os.PathLike[str]) -> Iterator[None]:
                 path.unlink()  # while it is still locked: whoever waits finds another inode, and tries again
             _held.discard(fd)
             os.close(fd)
+
+
+def is_locked(output: str | os.PathLike[str]) -> bool:
+    """Whether a process holds the lock of `output`. Creates nothing, waits for nothing, holds nothing afterwards.
+
+    Raises OSError where it cannot be told: the lock file may not be read, or its file system knows no such locks.
+    """
+    path = sibling(Path(output), _SUFFIX)
+    try:
+        # not blocking: a pipe of that name would be waited for
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)  # not by closing alone: a child forked meanwhile would hold on to it
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _acquire(path: Path, output: Path) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from imagekit.errors import CheckpointError
 from imagekit.files.jsonl import write_json
+from imagekit.files.lock import is_locked
 
 STATES = ("running", "interrupted", "failed", "done")
 
@@ -27,11 +28,6 @@ class Status:
     epoch: int
     n_epochs: int
     heartbeat: str
-
-    @property
-    def is_stale(self) -> bool:
-        """True for a run that calls itself running while its process is gone: killed, or the machine went down."""
-        return self.state == "running" and not _is_alive(self.pid)
 
 
 def utc_now() -> str:
@@ -53,6 +49,8 @@ def read_status(path: Path) -> Status:
         status = Status(**{name: fields[name] for name in Status.__slots__})
         if status.state not in STATES or not all(type(n) is int for n in (status.pid, status.epoch, status.n_epochs)):
             raise ValueError(f"state {status.state!r}, pid {status.pid!r}")
+        if datetime.fromisoformat(status.heartbeat).utcoffset() != timedelta(0):
+            raise ValueError(f"heartbeat {status.heartbeat!r}")
     except OSError as error:
         raise CheckpointError(
             f"the status of the run cannot be read: {error.strerror}", where=str(path), fix="name the folder of a run"
@@ -64,7 +62,20 @@ def read_status(path: Path) -> Status:
     return status
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(run: Path, status: Status) -> bool:
+    """Whether the process that wrote the status of `run` still writes it: it holds the output's lock until it ends.
+
+    Where the lock cannot be asked (its file system has none, or it is someone else's and may not be read), any
+    process with the pid of the status counts.
+    """
+    try:
+        # a run that was started through a link is locked beside the link
+        return any(is_locked(path) for path in {run.absolute(), run.resolve()})
+    except OSError:
+        return _has_process(status.pid)
+
+
+def _has_process(pid: int) -> bool:
     if pid <= 0:
         return False
     try:

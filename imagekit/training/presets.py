@@ -6,10 +6,37 @@ The lesson's are those of fast.ai's course v3, notebooks 8, 7a and 9, as they pr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from imagekit.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What a preset reached.
+
+    accuracy: of the last epoch on the validation images, the mean over n seeds (0, 1, ...); sd: its sample standard
+    deviation; seconds: of one training, without its start, the mean; data, hardware: in words.
+    """
+
+    accuracy: float
+    sd: float
+    n: int
+    seconds: float
+    data: str
+    hardware: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """Settings that belong together: model, epochs and size among them. measured: None where nobody has yet."""
+
+    title: str
+    settings: Mapping[str, Any]
+    measured: Measured | None = None
+
 
 # plain stochastic gradient descent, one cycle of cosines 0.1 > 0.3 > 0.05, whole images, no flip
 _LESSON: Mapping[str, Any] = {
@@ -36,12 +63,31 @@ _LESSON_9: Mapping[str, Any] = {
     "flip": 0.0,
 }
 
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+# scripts/results/lessons.jsonl, by scripts/measure_lessons.py
+_BY_LESSONS: Mapping[str, Any] = {"data": "Imagenette v2, 224 px sources", "hardware": "2 cores of an AMD EPYC", "n": 3}
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "lesson-cnn": _LESSON,
-        "lesson-lsuv": {**_LESSON, "lsuv": True},
-        "lesson-adam": {**_LESSON_9, "opt": "adam", "lr": 1e-3, "opt_options": {"eps": 1e-5}},
-        "lesson-lamb": {**_LESSON_9, "opt": "lamb", "lr": 3e-3, "opt_options": {"eps": 1e-6}},
+        "lesson-cnn": Preset(
+            title="plain SGD, one cycle 0.1, 0.3, 0.05",
+            settings=_LESSON,
+            measured=Measured(accuracy=0.6668, sd=0.0048, seconds=186, **_BY_LESSONS),
+        ),
+        "lesson-lsuv": Preset(
+            title="lesson-cnn, initialised by LSUV",
+            settings={**_LESSON, "lsuv": True},
+            measured=Measured(accuracy=0.6516, sd=0.0034, seconds=224, **_BY_LESSONS),
+        ),
+        "lesson-adam": Preset(
+            title="a narrower network, Adam at 0.001",
+            settings={**_LESSON_9, "opt": "adam", "lr": 1e-3, "opt_options": {"eps": 1e-5}},
+            measured=Measured(accuracy=0.5787, sd=0.0121, seconds=119, **_BY_LESSONS),
+        ),
+        "lesson-lamb": Preset(
+            title="a narrower network, LAMB at 0.003",
+            settings={**_LESSON_9, "opt": "lamb", "lr": 3e-3, "opt_options": {"eps": 1e-6}},
+            measured=Measured(accuracy=0.5886, sd=0.0062, seconds=126, **_BY_LESSONS),
+        ),
     }
 )
 
@@ -50,4 +96,4 @@ def find_preset(name: str) -> Mapping[str, Any]:
     """The settings of a preset. Raises ConfigError for an unknown name."""
     if name not in PRESETS:
         raise ConfigError(f'preset is "{name}", which is not known', where="preset", fix=did_you_mean(name, PRESETS))
-    return PRESETS[name]
+    return PRESETS[name].settings

@@ -12,7 +12,7 @@ import pytest
 
 from imagekit.errors import LockedError, OutputError
 from imagekit.files import lock
-from imagekit.files.lock import output_lock
+from imagekit.files.lock import is_locked, output_lock
 
 HOLD = """
 import sys
@@ -81,6 +81,68 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
             held = (tmp_path / ".out.imagekit-lock").read_text()
 
     assert held == f"{os.getpid()}\n"
+
+
+def test_whether_a_lock_is_held_can_be_asked_and_a_kill_lets_go_of_it(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with held_elsewhere(output) as first:
+        while_held = is_locked(output)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+
+        after_kill = is_locked(output)
+
+    assert (while_held, after_kill) == (True, False)
+    assert (tmp_path / ".out.imagekit-lock").read_text() == f"{first.pid}\n"
+
+
+def test_asking_for_a_lock_creates_nothing_and_leaves_it_free(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path / "out")
+    assert not is_locked(tmp_path / "nowhere" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+    (tmp_path / ".out.imagekit-lock").touch(mode=0o444)
+    assert not is_locked(tmp_path / "out")
+    with output_lock(tmp_path / "out"):
+        assert is_locked(tmp_path / "out")
+        assert is_locked(tmp_path / "out")
+
+
+def test_a_child_forked_while_a_lock_is_asked_for_does_not_hold_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copies, flock = tmp_path / ".out.imagekit-lock", [], lock.fcntl.flock
+    path.touch()
+
+    def copy_what_a_fork_would(fd: int, operation: int) -> None:
+        flock(fd, operation)
+        copies.append(os.dup(fd))  # shares the lock, as the descriptor of a forked child does
+
+    monkeypatch.setattr(lock.fcntl, "flock", copy_what_a_fork_would)
+    asked = is_locked(tmp_path / "out")
+    monkeypatch.undo()
+
+    with output_lock(tmp_path / "out"):
+        held = path.read_text()
+
+    assert (asked, held) == (False, f"{os.getpid()}\n")
+    for fd in copies:
+        os.close(fd)
+
+
+@pytest.mark.timeout(10)
+def test_asking_for_a_lock_that_cannot_be_told_is_an_error_and_never_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    os.mkfifo(tmp_path / ".out.imagekit-lock")
+    assert not is_locked(tmp_path / "out")
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
+
+    with pytest.raises(OSError, match="No locks available"):
+        is_locked(tmp_path / "out")
 
 
 def test_forked_workers_do_not_keep_the_lock_of_a_killed_parent(tmp_path: Path) -> None:
