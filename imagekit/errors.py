@@ -16,6 +16,7 @@
     |-- TooManyBadError          1   more images were unusable than --max-bad allows
     |-- DiskFullError            1   the disk is full; what was there is untouched
     |-- TrainingError            1   training cannot go on (a loss that is not finite, say)
+    |-- WorkerError              1   a process that makes batches ended by itself
     `-- LockedError              4   another process is writing the same output
 
 An error says what is wrong, where, and how to fix it; `cli` turns it into text and an exit code.
@@ -122,6 +123,10 @@ class TooManyBadError(ImagekitError):
 
 class DiskFullError(ImagekitError):
     """The disk is full; what was there before is untouched."""
+
+
+class WorkerError(ImagekitError):
+    """A process that makes batches ended by itself."""
 
 
 class TrainingError(ImagekitError):

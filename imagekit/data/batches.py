@@ -41,7 +41,7 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """`x, y = batch`; beside them `keys` and `rows`, int64 [B].
+    """`x, y = batch`; beside them `keys` and `rows`, int64 [B], and `number`, the batch's place in its epoch from 0.
 
     x: [B, C, H, W] uint8 for images, channels_last in memory; y: targets, None where the rows have none. keys seed what
     batch transforms draw and stay on the CPU: that is where draws are cheap. rows lead back to the split.
@@ -51,6 +51,7 @@ class Batch:
     y: Any
     keys: Tensor
     rows: Tensor
+    number: int | None = None
 
     def __iter__(self) -> Iterator[Any]:
         yield self.x

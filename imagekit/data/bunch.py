@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imagekit.data.batches import Collate, SampleSource, collate
 from imagekit.data.dataset import ManifestDataset
-from imagekit.data.loaders import Loader, check_one_label, valid_split
+from imagekit.data.loaders import Loader, OnError, check_one_label, valid_split
 from imagekit.errors import ConfigError
 from imagekit.manifest.read import Manifest
 from imagekit.transforms.order import Transform
@@ -25,12 +25,14 @@ def get_dls(
     collate: Collate = collate,
     pin_memory: bool = False,
     balance_by: Tensor | None = None,
+    on_error: OnError = "stop",
 ) -> tuple[Loader[Any], Loader[Any]]:
     """A train loader that shuffles anew in each epoch, and a valid loader of twice the batch that never does.
 
     The valid batch is twice as large, for no gradients are kept there. num_workers: processes that make batches, 0 for
     none. collate: makes a batch of a list of Samples. balance_by: class ids of the train rows: each class then comes
-    equally often. Raises ConfigError for a dataset without `samples` and `seed`.
+    equally often. on_error: "stop" or "skip", as Loader says.
+    Raises ConfigError for a dataset without `samples` and `seed`.
     Source: fast.ai course v3, lesson 9.
     """
     for dataset in (train_ds, valid_ds):
@@ -40,7 +42,12 @@ def get_dls(
                 where="get_dls",
                 fix="give LabeledData, an ItemList or a ManifestDataset, or use torch's own DataLoader",
             )
-    options: dict[str, Any] = {"n_workers": num_workers, "collate": collate, "pin_memory": pin_memory}
+    options: dict[str, Any] = {
+        "n_workers": num_workers,
+        "collate": collate,
+        "pin_memory": pin_memory,
+        "on_error": on_error,
+    }
     train = Loader(train_ds, batch_size=bs, shuffle=True, balance_by=balance_by, **options)
     return train, Loader(valid_ds, batch_size=2 * bs, shuffle=False, **options)
 
@@ -67,10 +74,11 @@ class DataBunch:
         collate: Collate = collate,
         pin_memory: bool = False,
         balance: bool = False,
+        on_error: OnError = "stop",
     ) -> DataBunch:
         """Loaders over the manifest's train rows and those that `valid_split` names.
 
-        balance: every class comes equally often in training.
+        balance: every class comes equally often in training. on_error: as Loader says.
         Raises ManifestError when a split is empty, or when the manifest has several label columns.
         """
         check_one_label(manifest)
@@ -83,6 +91,7 @@ class DataBunch:
             num_workers=n_workers,
             collate=collate,
             pin_memory=pin_memory,
+            on_error=on_error,
             balance_by=train.targets() if balance else None,
         )
         return cls(*loaders, c_in=3, c_out=len(manifest.vocab))
@@ -97,9 +106,9 @@ class DataBunch:
         """The dataset that is validated on."""
         return self.valid_dl.dataset
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the train loader; the valid loader never changes."""
-        self.train_dl.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch of the train loader, and its first batch; the valid loader never changes."""
+        self.train_dl.set_epoch(epoch, first_batch)
 
     def close(self) -> None:
         """End the worker processes of both."""

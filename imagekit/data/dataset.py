@@ -6,28 +6,25 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from imagekit.data.batches import Sample
-from imagekit.data.order import SampleRef, keys_of
+from imagekit.data.images import ImageRows
+from imagekit.data.order import SampleRef
 from imagekit.errors import ImageError, ManifestError
-from imagekit.files.names import display_name, to_path
+from imagekit.files.names import display_name, path_in
 from imagekit.files.read import read_file
 from imagekit.manifest.read import Manifest
-from imagekit.pixels.decode import decode_rgb
-from imagekit.transforms.compose import ItemPipeline
 from imagekit.transforms.order import Transform
-from imagekit.transforms.tensors import to_byte_tensor
 
 
-class ManifestDataset(Dataset[tuple[Tensor, int]]):
+class ManifestDataset(ImageRows):
     """The rows of one split. `x, y = dataset[i]` opens, decodes and transforms one image: uint8 [C, H, W], class index.
 
     An index is an int (draws of epoch 0) or a SampleRef(epoch, row); `samples` makes a whole batch with one call for
@@ -46,11 +43,10 @@ class ManifestDataset(Dataset[tuple[Tensor, int]]):
         root: Path | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(transforms=transforms, seed=seed)
         rows = manifest.rows(split, columns=("file_name", "file_name_bytes", "target"))
         self.split = split
         self.root = Path(root or manifest.root)
-        self.pipeline = ItemPipeline(transforms)
-        self.seed = seed
         self.vocab = manifest.vocab
         self._where = str(manifest.path)
         self._was_decoded = manifest.metadata.check == "decode"
@@ -65,33 +61,27 @@ class ManifestDataset(Dataset[tuple[Tensor, int]]):
         sample = self.samples([ref])[0]
         return sample.x, sample.y
 
-    def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
-        """The samples of a batch, in the order of the refs."""
-        keys_B = keys_of(refs, seed=self.seed)
-        draws = self.pipeline.draw(keys_B).tolist()
-        return [
-            Sample(self.load(ref.row, row_draws), int(self._targets[ref.row]), key, ref.row)
-            for ref, key, row_draws in zip(refs, keys_B.tolist(), draws, strict=True)
-        ]
+    def read(self, row: int) -> bytes:
+        """The file of a row."""
+        return read_file(path_in(str(self.root), self._names[row].as_py()), follow_symlinks=True)
 
-    def load(self, row: int, draws: Sequence[float]) -> Tensor:
-        """One image, decoded and transformed: uint8 [C, H, W], or what the last transform makes of it."""
-        raw = self._names[row].as_py()
-        try:
-            # an array from here on: crops are views of it, and torch resizes them 5 times as fast as Pillow
-            image_HWC = decode_rgb(read_file(to_path(self.root, raw), follow_symlinks=True))
-        except ImageError as error:
-            raise self._unusable(row, error) from error
-        item = self.pipeline(image_HWC, draws)
-        return item if isinstance(item, Tensor) else to_byte_tensor(item)
+    def targets_of(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The class indices of these rows, -1 where there is no label."""
+        targets_B: npt.NDArray[np.int64] = self._targets[rows_B]
+        return targets_B
 
-    def _unusable(self, row: int, error: ImageError) -> ManifestError:
+    def unusable(self, row: int, error: ImageError) -> ManifestError:
+        """Which file it is, and whether the manifest had vouched for it."""
         now, how = (" any more", "") if self._was_decoded else ("", " with --check decode")
         return ManifestError(
-            f"{display_name(self._names[row].as_py())} cannot be used{now}: {error.what}",
+            f"{self.row_name(row)} cannot be used{now}: {error.what}",
             where=f"{self.root}, row {row} of {self.split} in {self._where}",
             fix=f"restore the file, or build the manifest again{how} so that it is left out",
         )
+
+    def row_name(self, row: int) -> str:
+        """The name of a row's file as the manifest shows it."""
+        return display_name(self._names[row].as_py())
 
     def file_names(self) -> list[str]:
         """The names of all rows as the manifest shows them."""

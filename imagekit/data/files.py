@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from imagekit.data.batches import Sample
-from imagekit.data.order import SampleRef, keys_of
+from imagekit.data.images import ImageRows
 from imagekit.errors import ImageError, SourceError
 from imagekit.files.names import display_name, to_path
 from imagekit.files.read import read_file
-from imagekit.pixels.decode import decode_rgb
-from imagekit.transforms.compose import ItemPipeline
 from imagekit.transforms.order import Transform
-from imagekit.transforms.tensors import to_byte_tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,38 +41,35 @@ class FileNames:
         return FileNames(roots=self.roots, root_N=self.root_N[rows], names=self.names.take(pa.array(rows, pa.int64())))
 
 
-class ImageFiles(Dataset[tuple[Tensor, int]]):
+class ImageFiles(ImageRows):
     """Samples of image files without a target, which is -1: uint8 [C, H, W], or what the last transform makes of it.
 
     transforms: item transforms. Raises SourceError for a file that cannot be read or decoded.
     """
 
     def __init__(self, files: FileNames, *, transforms: Iterable[Transform] = (), seed: int = 0) -> None:
+        super().__init__(transforms=transforms, seed=seed)
         self.files = files
-        self.pipeline = ItemPipeline(transforms)
-        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:
-        """The samples of a batch, in the order of the refs."""
-        keys_B = keys_of(refs, seed=self.seed)
-        draws = self.pipeline.draw(keys_B).tolist()
-        return [
-            Sample(self.load(ref.row, row_draws), -1, key, ref.row)
-            for ref, key, row_draws in zip(refs, keys_B.tolist(), draws, strict=True)
-        ]
+    def read(self, row: int) -> bytes:
+        """The file of a row."""
+        return read_file(self.files.path(row), follow_symlinks=True)
 
-    def load(self, row: int, draws: Sequence[float]) -> Tensor:
-        """One image, decoded and transformed."""
-        try:
-            image_HWC = decode_rgb(read_file(self.files.path(row), follow_symlinks=True))
-        except ImageError as error:
-            raise SourceError(
-                f"the image cannot be used any more: {error.what}",
-                where=self.files.shown(row),
-                fix="leave it alone while it is looked at, and run the command again",
-            ) from error
-        item = self.pipeline(image_HWC, draws)
-        return item if isinstance(item, Tensor) else to_byte_tensor(item)
+    def targets_of(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """No target."""
+        return np.full(len(rows_B), -1, dtype=np.int64)
+
+    def row_name(self, row: int) -> str:
+        """The path of a row's file."""
+        return self.files.shown(row)
+
+    def unusable(self, row: int, error: ImageError) -> SourceError:
+        """Which file it is."""
+        return SourceError(
+            f"the image cannot be used any more: {error.what}",
+            where=self.files.shown(row),
+            fix="leave it alone while it is looked at, and run the command again",
+        )

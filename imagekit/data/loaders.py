@@ -5,62 +5,40 @@ Shapes: B batch, H height, W width.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator
+from typing import Any, Generic, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from imagekit.data.batches import Collate, SampleSource, collate
-from imagekit.data.order import EpochBatches, SampleRef
-from imagekit.errors import ConfigError, ImagekitError, ManifestError
+from imagekit.data.batches import Batch, Collate, SampleSource, collate
+from imagekit.data.images import Skipped
+from imagekit.data.making import BatchMaker, Job
+from imagekit.data.order import EpochBatches
+from imagekit.data.workers import Workers
+from imagekit.errors import ConfigError, ManifestError
 from imagekit.manifest.read import Manifest
 from imagekit.rules.splitters import is_valid
 
 D = TypeVar("D", bound=SampleSource)
+OnError = Literal["stop", "skip"]
 
 N_LISTED = 20  # names in an error, as many as did_you_mean gives
-
-
-class _Batches(Dataset[Any]):
-    """A dataset whose items are whole batches.
-
-    An error of a sample is returned, and raised by the Loader: torch would send it on from a worker process as the text
-    of its traceback, without where and fix.
-    """
-
-    def __init__(self, dataset: SampleSource, collate: Collate) -> None:
-        self.dataset = dataset
-        self.collate = collate
-
-    def __getitems__(self, refs: Sequence[SampleRef]) -> Any:
-        try:
-            return self.collate(self.dataset.samples(refs))
-        except ImagekitError as error:
-            return error
-
-
-def _as_it_is(batch: Any) -> Any:
-    """What torch should do with a batch that was made already."""
-    return batch
-
-
-def _give_way(worker: int) -> None:
-    """Let a decoding worker yield to training, which all cores do together: preempting one of them stalls them all."""
-    os.nice(10)
 
 
 class Loader(Generic[D]):
     """Batches of one dataset. With shuffle each iteration is the next epoch, from 0; `set_epoch` chooses another.
 
     n_workers 0 makes batches in this process. Workers stay between epochs with the transforms that they began with;
-    `close` ends them. balance_by: class ids of the rows: with shuffle, every class comes equally often (order.py).
+    `close` ends them. They are at most three batches ahead, each.
+    balance_by: class ids of the rows: with shuffle, every class comes equally often (order.py).
+    on_error: what becomes of a sample that cannot be used: "stop" raises, "skip" leaves it out of its batch, puts
+    nothing in its place, and adds it to `skipped`, which an iteration empties when it begins. A batch of which nothing
+    is left does not come; `number` of the others stays what it was.
     Raises ConfigError for a batch size below 1, and where a second iteration is begun while workers
-    serve the first; what the dataset and collate raise comes as it is, wherever it was raised.
+    serve the first; WorkerError where a worker dies; what the dataset and collate raise comes as it is, wherever it was
+    raised. Where every sample of an epoch had to be left out, what was wrong with the first one is raised.
     """
 
     def __init__(
@@ -73,70 +51,93 @@ class Loader(Generic[D]):
         collate: Collate = collate,
         pin_memory: bool = False,
         balance_by: Tensor | None = None,
+        on_error: OnError = "stop",
     ) -> None:
         if batch_size < 1:
             raise ConfigError(
                 f"batch_size is {batch_size}, must be at least 1", where="Loader: batch_size", fix="give 64, say"
             )
+        if on_error not in ("stop", "skip"):
+            raise ConfigError(
+                f'on_error is "{on_error}", must be "stop" or "skip"',
+                where="Loader: on_error",
+                fix="leave it out to stop",
+            )
         self.dataset = dataset
         self.batch_size = batch_size
-        self._shuffle, self._n_workers = shuffle, n_workers
-        self._next_epoch, self._is_under_way = 0, False
+        self.skipped: list[Skipped] = []
+        self._shuffle, self._n_workers, self._pin = shuffle, n_workers, pin_memory
+        self._next_epoch, self._first_batch, self._is_under_way = 0, 0, False
         self._batches = EpochBatches(
             len(dataset), batch_size=batch_size, seed=dataset.seed, shuffle=shuffle, balance_by=balance_by
         )
-        self._loader: DataLoader[Any] = DataLoader(
-            _Batches(dataset, collate),
-            batch_sampler=self._batches,
-            num_workers=n_workers,
-            collate_fn=_as_it_is,
-            pin_memory=pin_memory,
-            persistent_workers=n_workers > 0,
-            worker_init_fn=_give_way,
-            # torch seeds workers from a generator, and would else take numbers from everybody's
-            generator=torch.Generator().manual_seed(2 * dataset.seed + shuffle),
-        )
+        self._maker = BatchMaker(dataset, collate, batch_size=batch_size, skip=on_error == "skip", pin=pin_memory)
+        self._workers = Workers(self._maker, n_workers=n_workers, slot_bytes=self._maker.slot_bytes)
 
     def __len__(self) -> int:
         return len(self._batches)
 
+    @property
+    def n_samples(self) -> int:
+        """Samples of an epoch, those that may be left out among them."""
+        return self._batches.n_samples
+
     def __iter__(self) -> Iterator[Any]:
-        epoch = self._next_epoch
+        epoch, first_batch = self._next_epoch, self._first_batch
+        self._first_batch = 0
         if self._shuffle:
             self._next_epoch += 1
-        return self._give(epoch)
+        return self._give(epoch, first_batch)
 
-    def _give(self, epoch: int) -> Iterator[Any]:
+    def _give(self, epoch: int, first_batch: int) -> Iterator[Any]:
         if self._n_workers and self._is_under_way:
             raise ConfigError(
                 "the loader is gone through already, and its workers serve one iteration at a time",
                 where="Loader",
                 fix="make a second loader, or one with n_workers 0",
             )
-        self._is_under_way = True
+        self._is_under_way, self.skipped, n_given = True, [], 0
         try:
-            self._batches.epoch = epoch
-            for batch in self._loader:
-                if isinstance(batch, ImagekitError):
-                    raise batch
-                yield batch
+            jobs = self._jobs(epoch, first_batch)
+            for batch, skipped in self._made_by_workers(jobs) if self._n_workers else map(self._maker.batch, jobs):
+                self.skipped += skipped
+                if batch is not None:
+                    n_given += 1
+                    yield self._pinned(batch)
+            if self.skipped and not n_given and not first_batch:
+                raise self.skipped[0].error
         finally:
             self._is_under_way = False
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and draws the next iteration gives."""
-        self._next_epoch = epoch
+    def _jobs(self, epoch: int, first_batch: int) -> Iterator[Job]:
+        rows_M, copies_M = (part.numpy() for part in self._batches.order(epoch))
+        for number in range(first_batch, len(self)):
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            yield Job(number, epoch, rows_M[part], copies_M[part])
+
+    def _made_by_workers(self, jobs: Iterator[Job]) -> Iterator[tuple[Any, list[Skipped]]]:
+        asked: list[Job] = []
+
+        def remember(jobs: Iterator[Job]) -> Iterator[Job]:
+            for job in jobs:
+                asked.append(job)
+                yield job
+
+        for made, slot in self._workers.run(remember(jobs)):
+            yield self._maker.take(asked.pop(0), made, slot), list(made.skipped)
+
+    def _pinned(self, batch: Any) -> Any:
+        """A batch that a collate function made; the others were pinned from the beginning."""
+        is_to_pin = self._pin and self._maker.image_size is None and isinstance(batch, Batch)
+        return batch.pin_memory() if is_to_pin else batch
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch whose order and draws the next iteration gives, and with which of its batches it begins."""
+        self._next_epoch, self._first_batch = epoch, first_batch
 
     def close(self) -> None:
-        """End the worker processes; another iteration would start new ones.
-
-        Where a cycle of references leaves that to the garbage collector, each worker is waited for 5 s, because the
-        queue may be closed before the worker is told to end through it.
-        """
-        iterator: Any = self._loader._iterator  # torch has no public way to end workers that stay
-        self._loader._iterator = None
-        if iterator is not None:
-            iterator._shutdown_workers()
+        """End the worker processes; another iteration would start new ones."""
+        self._workers.close()
 
 
 def valid_split(manifest: Manifest) -> str:

@@ -31,8 +31,14 @@ class SampleRef(NamedTuple):
 
 def keys_of(refs: Sequence[SampleRef], *, seed: int) -> Tensor:
     """The keys of all random draws for these samples, int64 [B]; refs of one batch share an epoch."""
-    ids_B = torch.tensor([ref.row + (ref.copy << _COPY_BITS) for ref in refs], dtype=torch.int64)
-    return make_keys(seed=seed, epoch=refs[0].epoch if refs else 0, ids_B=ids_B)
+    rows_B = torch.tensor([ref.row for ref in refs], dtype=torch.int64)
+    copies_B = torch.tensor([ref.copy for ref in refs], dtype=torch.int64)
+    return keys_of_rows(rows_B, copies_B, seed=seed, epoch=refs[0].epoch if refs else 0)
+
+
+def keys_of_rows(rows_B: Tensor, copies_B: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """As `keys_of`, of rows and copies as int64 [B] each: no object a row."""
+    return make_keys(seed=seed, epoch=epoch, ids_B=rows_B + (copies_B << _COPY_BITS))
 
 
 def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
@@ -81,7 +87,7 @@ class EpochBatches(Sampler[list[SampleRef]]):
     """Batches of SampleRefs of the epoch that `epoch` says; the last batch may be smaller, no row is dropped.
 
     An iteration keeps the epoch that it began with. Without `shuffle` the order is that of the rows. balance_by: class
-    ids [N]: with them and `shuffle` an epoch is that of `balanced_order`.
+    ids [N]: with them and `shuffle` an epoch is that of `balanced_order`. n_samples: of an epoch.
     """
 
     def __init__(
@@ -93,22 +99,23 @@ class EpochBatches(Sampler[list[SampleRef]]):
         self.shuffle = shuffle
         self.balance_by = balance_by if shuffle else None
         self.epoch = 0
-        self._n_samples = n_rows
+        self.n_samples = n_rows
         if self.balance_by is not None:
-            self._n_samples = len(balanced_order(self.balance_by, seed=seed, epoch=0)[0])
+            self.n_samples = len(balanced_order(self.balance_by, seed=seed, epoch=0)[0])
 
     def __len__(self) -> int:
-        return -(-self._n_samples // self.batch_size)
+        return -(-self.n_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
         return self._of_epoch(self.epoch)
 
     def _of_epoch(self, epoch: int) -> Iterator[list[SampleRef]]:
-        rows_M, copies_M = self._order(epoch)
+        rows_M, copies_M = self.order(epoch)
         for rows, copies in zip(*(torch.split(each, self.batch_size) for each in (rows_M, copies_M)), strict=True):
             yield [SampleRef(epoch, row, copy) for row, copy in zip(rows.tolist(), copies.tolist(), strict=True)]
 
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
+    def order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Rows and copies of a whole epoch, int64 [M] each; batches are slices of them."""
         if self.balance_by is not None:
             return balanced_order(self.balance_by, seed=self.seed, epoch=epoch)
         rows_N = epoch_order(self.n_rows, seed=self.seed, epoch=epoch) if self.shuffle else torch.arange(self.n_rows)

@@ -28,6 +28,13 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write every byte at a place of the file; a short write is continued."""
+    while data:
+        n_written = os.pwrite(fd, data, offset)
+        data, offset = data[n_written:], offset + n_written
+
+
 def fsync(fd: int) -> None:
     """Force a file or a folder to disk."""
     os.fsync(fd)

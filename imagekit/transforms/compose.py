@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.draws import uniform_streams
+from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.order import Transform, number_repeats, sort_by_order
 
 T = TypeVar("T", bound=Transform)
@@ -68,22 +69,51 @@ class Drawing(Generic[T]):
 
 
 class ItemPipeline(Drawing[Transform]):
-    """Item transforms and plain functions as one transform that is applied with one row of draws."""
+    """Item transforms and plain functions as one transform that is applied with one row of draws.
+
+    n_fixed: how many of the first ones do the same to an item every time and leave it an item of its kind:
+    ItemTransforms that draw nothing. What they make can be kept.
+    """
+
+    def __init__(self, transforms: Transform | Iterable[Transform] | None) -> None:
+        super().__init__(transforms)
+        is_fixed = [
+            isinstance(each, ItemTransform) and each.keeps_kind and not each.n_draws for each in self.transforms
+        ]
+        self.n_fixed = is_fixed.index(False) if False in is_fixed else len(is_fixed)
 
     def __call__(self, item: Any, draws: Sequence[float] = ()) -> Any:
         """One item through every transform, with its row of `draw` as floats.
 
         Raises ShapeError if the number of draws is not `n_draws`.
         """
+        return self.rest(self.fixed(item), draws)
+
+    def fixed(self, item: Any) -> Any:
+        """The item through the first `n_fixed` transforms."""
+        for transform in self.transforms[: self.n_fixed]:
+            item = transform(item)
+        return item
+
+    def rest(self, item: Any, draws: Sequence[float] = ()) -> Any:
+        """What `fixed` made through the other transforms; draws and errors as for all of them."""
         if len(draws) != self.n_draws:
             raise ShapeError(
                 f"the pipeline got {len(draws)} draws, needs {self.n_draws}",
                 where=f"ItemPipeline: {', '.join(map(name_of, self.transforms))}",
                 fix="pass one row of pipeline.draw(keys_B).tolist()",
             )
-        for transform, part in zip(self.transforms, self._slices, strict=True):
+        for transform, part in self._rest:
             item = transform(item, draws[part]) if part.start < part.stop else transform(item)
         return item
+
+    def drawing(self) -> list[tuple[Transform, slice]]:
+        """The transforms behind the fixed ones, and which draws of a row are whose."""
+        return list(self._rest)
+
+    @property
+    def _rest(self) -> Iterable[tuple[Transform, slice]]:
+        return zip(self.transforms[self.n_fixed :], self._slices[self.n_fixed :], strict=True)
 
 
 def name_of(transform: Transform) -> str:

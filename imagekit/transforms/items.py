@@ -17,9 +17,11 @@ class ItemTransform:
     """One item in, one item out; `n_draws` uniform numbers in [0, 1) decide what is random in it.
 
     `_order` says when it runs (lower first), `stream` names its draws. A subclass is a frozen dataclass with `apply`.
+    keeps_kind: whether what it makes is of the kind that it was given, so that it can be kept in the other's place.
     """
 
     _order: ClassVar[int] = 0
+    keeps_kind: ClassVar[bool] = True
     stream: ClassVar[str] = ""
     n_draws: int = 0
 

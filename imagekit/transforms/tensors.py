@@ -45,6 +45,7 @@ class ToByteTensor(ItemTransform):
     """
 
     _order: ClassVar[int] = 20
+    keeps_kind: ClassVar[bool] = False
 
     def apply(self, image: Image.Image | NDArray[np.uint8], draws: Sequence[float]) -> Tensor:
         check_image(image, where="ToByteTensor")
@@ -62,6 +63,7 @@ class ToFloatTensor(ItemTransform):
     """
 
     _order: ClassVar[int] = 30
+    keeps_kind: ClassVar[bool] = False
 
     def apply(self, image: Any, draws: Sequence[float]) -> Tensor:
         if not isinstance(image, Tensor) or image.dtype != torch.uint8:

@@ -1,0 +1,256 @@
+"""Which images a cache would hold, whether one is worth while, and the loaders' datasets joined to it.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagekit.data.cache_files import Room, default_folder, entries, open_store, store_path
+from imagekit.data.dataset import ManifestDataset
+from imagekit.data.images import size_of
+from imagekit.data.store import Layout, PixelStore, memory_store
+from imagekit.errors import ConfigError, ManifestError, did_you_mean
+from imagekit.manifest.read import Manifest
+from imagekit.pixels.turbo import load_turbo
+from imagekit.transforms.resize import Resampling
+
+CacheKind = Literal["auto", "none", "ram", "disk", "device"]
+KINDS: tuple[str, ...] = get_args(CacheKind)
+FORMAT = 1  # raise it where decoding or resizing here comes to give other pixels
+_TURNED = 5  # EXIF orientations from here on swap the sides
+_SHARE_OF_FREE = 0.5
+_N_TRIED, _SECONDS_TRIED = 32, 0.25
+_LEAST_SAVED_S = 1.0  # of decoding: less is not worth a thought
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What becomes of the images, and why, in one line. n_bytes: what the cache takes when it is full."""
+
+    kind: str
+    why: str
+    n_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the choice goes by. Bytes; images a second of all workers together; n_images: of one pass over all.
+
+    impossible: why these images cannot be kept, or None. there: whether a store on disk holds all of them already.
+    on_device: None where the rest of the work cannot be done there, else the bytes that are free on it.
+    """
+
+    n_bytes: int
+    n_images: int
+    n_epochs: int
+    images_per_s: float
+    free_memory: int
+    limit: int | None
+    there: bool
+    on_device: int | None
+    impossible: str | None
+
+
+def choose_cache(facts: Facts) -> Plan:
+    """What `auto` comes to: the device's memory, a store on disk that is full, the machine's memory, else none."""
+    size = f"{facts.n_bytes / 1e9:,.2f} GB"
+
+    def plan(kind: str, why: str) -> Plan:
+        return Plan(kind=kind, why=why, n_bytes=facts.n_bytes)
+
+    if facts.impossible:
+        return plan("none", facts.impossible)
+    saved_s = (facts.n_epochs - 1) * facts.n_images / facts.images_per_s
+    gain = f"decoding {facts.images_per_s:,.0f} images/s would take {saved_s:,.0f} s in the epochs after the first"
+    most = int(facts.free_memory * _SHARE_OF_FREE) if facts.limit is None else facts.limit
+    if facts.on_device is not None and facts.n_bytes <= facts.on_device * _SHARE_OF_FREE and facts.n_epochs > 1:
+        return plan("device", f"{size} of {facts.on_device / 1e9:,.1f} GB free on the device; {gain}")
+    if facts.there:
+        return plan("disk", f"all {facts.n_images:,} images lie decoded on the disk, {size}")
+    if facts.n_epochs < 2:
+        return plan("none", "one epoch looks at every image once")
+    if saved_s < _LEAST_SAVED_S:
+        return plan("none", f"decoding is no matter here, {saved_s:.1f} s in all epochs after the first")
+    if facts.n_bytes <= most:
+        return plan("ram", f"{size} of {facts.free_memory / 1e9:,.1f} GB free memory; {gain}")
+    whose = "--cache-limit" if facts.limit is not None else f"half of the {facts.free_memory / 1e9:,.1f} GB free memory"
+    return plan("none", f"{size} are more than {whose}; images of a smaller subset would fit")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Share:
+    """The images that datasets with equal fixed transforms have in common: one store serves them all.
+
+    places: for each dataset the place of each row.
+    """
+
+    datasets: Sequence[ManifestDataset]
+    places: Sequence[npt.NDArray[np.int64]]
+    layout: Layout
+    what: Mapping[str, object]
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes when every image of the datasets is there: others of the manifest stay holes."""
+        used_N = np.unique(np.concatenate(list(self.places)))
+        return int((self.layout.heights_N * self.layout.widths_N)[used_N].sum()) * 3
+
+
+def share_images(manifest: Manifest, datasets: Sequence[ManifestDataset]) -> list[Share]:
+    """What would be kept for these datasets of one manifest.
+
+    Every image of the manifest has a place, by its sha256, so other splits and folds of it share a store.
+    Raises ManifestError where the manifest does not know the images' sha256, or sides that are needed.
+    """
+    digests, order, place_of = _digests(manifest)
+    groups: dict[str, list[ManifestDataset]] = {}
+    for dataset in datasets:
+        groups.setdefault(repr(_fixed(dataset)), []).append(dataset)
+    shares = []
+    for members in groups.values():
+        heights_N, widths_N = _sides(manifest, members[0])
+        layout = Layout(heights_N=heights_N[order], widths_N=widths_N[order], digests_N=digests)
+        places = [place_of[_positions(manifest, member.split)] for member in members]
+        shares.append(Share(datasets=members, places=places, layout=layout, what=describe_pixels(members[0])))
+    return shares
+
+
+def describe_pixels(dataset: ManifestDataset) -> dict[str, object]:
+    """All that decides the pixels that a dataset's fixed transforms make of a file, in plain types."""
+    names = ["pillow", *(["simplejpeg"] if load_turbo() is not None else [])]
+    fixed = dataset.pipeline.transforms[: dataset.pipeline.n_fixed]
+    names += ["torch"] if any(isinstance(transform, Resampling) for transform in fixed) else []
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return {"format": FORMAT, "transforms": _fixed(dataset), "versions": versions}
+
+
+def join(shares: Sequence[Share], kind: str, room: Room) -> list[PixelStore]:
+    """Make or open the stores, and let every dataset use its own. kind: ram or disk."""
+    stores = []
+    for share in shares:
+        store = memory_store(share.layout) if kind == "ram" else open_store(room, share.what, share.layout)
+        stores.append(store)
+        for dataset, places_N in zip(share.datasets, share.places, strict=True):
+            dataset.keep_in(store, places_N)
+    return stores
+
+
+def is_there(shares: Sequence[Share], folder: Path) -> bool:
+    """Whether stores on disk hold every image of the datasets already."""
+    return all(_holds_all(share, folder) for share in shares)
+
+
+def _holds_all(share: Share, folder: Path) -> bool:
+    path = store_path(folder, share.what, share.layout)
+    if not path.is_file() or path.stat().st_size != share.layout.n_bytes:
+        return False
+    with path.open("rb") as file:
+        store = PixelStore(os.dup(file.fileno()), share.layout)
+        try:
+            return all(store.n_there(places_N) == len(places_N) for places_N in share.places)
+        finally:
+            store.close()
+
+
+def decode_rate(dataset: ManifestDataset) -> float:
+    """Images a second that this process reads, decodes and transforms; of a few spread over the rows."""
+    tried = np.unique(np.linspace(0, len(dataset) - 1, _N_TRIED).round().astype(np.int64))
+    n_done, begun = 0, time.perf_counter()
+    for row in np.random.default_rng(0).permutation(tried).tolist():
+        dataset.fixed(row)
+        n_done += 1
+        if time.perf_counter() - begun > _SECONDS_TRIED:
+            break
+    return n_done / (time.perf_counter() - begun)
+
+
+def free_memory() -> int:
+    """Bytes that a process may still take: what the system says is available, and what its control group allows."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") if _has_avphys() else 0
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        words = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        available = int(words["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    most, taken = group / "memory.max", group / "memory.current"
+    if most.exists() and taken.exists() and (text := most.read_text().strip()).isdecimal():
+        available = min(available, max(0, int(text) - int(taken.read_text())))
+    return available
+
+
+def check_kind(kind: str) -> None:
+    """Raises ConfigError for a word that is no kind of cache."""
+    if kind not in KINDS:
+        raise ConfigError(f'cache is "{kind}", which is not known', where="--cache", fix=did_you_mean(kind, KINDS))
+
+
+def room_of(limit: int | None, folder: Path | None = None) -> Room:
+    """The cache folder, and by default half of what the disk has free and the cache has taken as its limit."""
+    place = folder or default_folder()
+    if limit is not None:
+        return Room(folder=place, limit_bytes=limit)
+    there = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir())
+    status = os.statvfs(there)
+    taken = sum(entry.n_bytes for entry in entries(place))
+    return Room(folder=place, limit_bytes=int((status.f_bavail * status.f_frsize + taken) * _SHARE_OF_FREE))
+
+
+def _has_avphys() -> bool:
+    return "SC_AVPHYS_PAGES" in os.sysconf_names
+
+
+def _fixed(dataset: ManifestDataset) -> list[dict[str, object]]:
+    return dataset.pipeline.to_dict()[: dataset.pipeline.n_fixed]
+
+
+def _positions(manifest: Manifest, split: str) -> npt.NDArray[np.int64]:
+    """The places in the table of a split's rows."""
+    return np.flatnonzero(np.asarray(pc.equal(manifest.table["split"].cast(pa.string()), split)))
+
+
+def _digests(
+    manifest: Manifest,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The distinct sha256 in order [N, 32], a row that has each, and for each row the place of its own."""
+    column = manifest.table["sha256"].combine_chunks()
+    if column.null_count:
+        raise ManifestError(
+            "the manifest does not know the sha256 of its images",
+            where=str(manifest.path),
+            fix="build it again with --check header or decode, or use --cache none",
+        )
+    raw = np.frombuffer(column.buffers()[1], dtype="S32", count=len(column), offset=32 * column.offset)
+    distinct, order, place_of = np.unique(raw, return_index=True, return_inverse=True)
+    digests = np.frombuffer(distinct.tobytes(), dtype=np.uint8).reshape(-1, 32)
+    return digests, order.astype(np.int64), place_of.astype(np.int64)
+
+
+def _sides(manifest: Manifest, dataset: ManifestDataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Height and width of each row's image as the fixed transforms leave it, int64 [N] each."""
+    n_rows = manifest.table.num_rows
+    size = size_of(dataset.pipeline.transforms[: dataset.pipeline.n_fixed])
+    if size is not None:
+        return np.full(n_rows, size[0], np.int64), np.full(n_rows, size[1], np.int64)
+    columns = [manifest.table[name] for name in ("height", "width", "exif_orientation")]
+    if any(column.null_count for column in columns[:2]):
+        raise ManifestError(
+            "the manifest does not know the sides of its images",
+            where=str(manifest.path),
+            fix="build it again with --check header or decode, or use --cache none",
+        )
+    heights_N, widths_N, turns_N = (np.asarray(pc.fill_null(column, 1), dtype=np.int64) for column in columns)
+    is_turned_N = turns_N >= _TURNED
+    return np.where(is_turned_N, widths_N, heights_N), np.where(is_turned_N, heights_N, widths_N)
