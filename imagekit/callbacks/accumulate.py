@@ -19,7 +19,7 @@ class GradientAccumulation(Callback):
 
     `n_iter` counts steps, and a StepRecorder keeps the loss of the last batch of each. A batch that was cancelled
     before its backward pass does not count. Gradients of a group that a cancel left open are dropped, at
-    begin_validate or begin_epoch, so what a resumed fit does depends on whole epochs alone.
+    begin_validate or begin_epoch. There is no state: a fit goes on from between two groups (Learner.is_between_steps).
     Raises ConfigError for a number below 1.
     """
 
@@ -72,6 +72,11 @@ class GradientAccumulation(Callback):
             raise CancelBatchException
         self._correct()
         self._open_group()
+
+    def after_cancel_batch(self) -> None:
+        """A first batch that did not come to its gradients foresaw nothing: the group begins with the next."""
+        if not self._n_done:
+            self._n_foreseen = None
 
     def _correct(self) -> None:
         """Make the shares add up to 1, where the group has another number of images than was foreseen."""

@@ -1,13 +1,15 @@
-"""The checkpoints of a fit: the last whole epoch, the best one, and the k best if asked."""
+"""The checkpoints of a fit: the last step or epoch, the best epoch, and the k best if asked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from imagekit.callbacks.best import Mode, check_measurable, check_mode, mode_of, read_value
+from imagekit.callbacks.nan_guard import NanGuard
 from imagekit.errors import CheckpointError, ConfigError
 from imagekit.learner.callback import Callback
 from imagekit.runs.checkpoint import save_checkpoint
@@ -29,6 +31,12 @@ class CheckpointCallback(Callback):
     for a column whose name holds `loss` or `error`. `table` says which are there, the best first, and is part of the
     state: [{"epoch": 7, "value": 0.9, "file": "epoch-0007.pt"}].
 
+    last.pt is also written as a fit from the beginning begins, so that whatever kills it, it can go on; where the fit
+    is stopped (Learner.stop), or interrupted from the keyboard between two steps; and inside an epoch where it is time:
+    every: after so many training steps since it was last written. every_s: after so many seconds, by `clock`. What is
+    written inside an epoch is of between two steps, and goes on there. Before it is, NanGuard is asked, or its check
+    made where there is none; a fit whose weights are not finite ends there. After an error nothing is written.
+
     The last is written last: a kill before it repeats the epoch on resume, and writes the others again. A file that
     falls out of the table is removed when the new ones are on the disk. The event log names each file of the table
     before it is written, so what a kill leaves too many is found and removed by the next epoch, and nothing else is.
@@ -36,6 +44,8 @@ class CheckpointCallback(Callback):
     """
 
     _order = 60
+    # the last at these: all others have counted the batch, or begun the epoch
+    _orders: ClassVar = {"begin_epoch": 300, "after_batch": 300}
 
     def __init__(
         self,
@@ -45,19 +55,22 @@ class CheckpointCallback(Callback):
         top_k: int = 0,
         monitor: str = "valid_accuracy",
         mode: Mode | None = None,
+        every: int | None = None,
+        every_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_mode(mode, who="CheckpointCallback")
-        if top_k < 0:
-            raise ConfigError(
-                f"top_k is {top_k}, must be at least 0",
-                where="CheckpointCallback: top_k",
-                fix="give the number of epochs to keep; 0 for the last and the best alone",
-            )
+        _check_numbers(top_k, every, every_s)
         self.layout, self.state_fn, self.top_k, self.monitor = layout, state_fn, top_k, monitor
         self.mode: Mode = mode or mode_of(monitor)
         self.table: list[dict[str, Any]] = []
         self._written: set[int] = set()  # epochs whose files are ours
+        self.every, self.every_s, self._clock = every, every_s, clock
         self._in_epoch = False
+        # places (epochs, batches done): where all had last done their part, and where last.pt was last written
+        self._whole: tuple[int, int] | None = None
+        self._saved: tuple[int, int] | None = None
+        self._saved_n_iter, self._saved_at = 0, 0.0
 
     def begin_fit(self) -> None:
         """Recall which files are ours. Raises ConfigError where it is known already that nothing will be measured."""
@@ -67,10 +80,26 @@ class CheckpointCallback(Callback):
             self._written = {epoch for epoch in kept if isinstance(epoch, int)}
 
     def begin_epoch(self) -> None:
-        """A fit from the beginning has kept nothing."""
-        self._in_epoch = True
-        if self.learner.epoch == 0:
+        """A fit from the beginning has kept nothing; what it begins with is its first checkpoint."""
+        if not self._in_epoch:  # what the fit goes on from need not be our last.pt
+            self._note_saved(None)
+        self._in_epoch, self._whole = True, self._place
+        if self.learner.epoch == self.learner.i_batch == 0:
             self.table = []
+            self._save_inside()
+
+    def after_batch(self) -> None:
+        """Between two steps, if it is time."""
+        if not (self._in_epoch and self.learner.in_train):
+            return
+        self._whole = self._place
+        if self._is_due() and self.learner.is_between_steps:
+            self._guard().check()
+            self._save_inside()
+
+    def begin_validate(self) -> None:
+        """All training batches count as done, also where their epoch was cancelled."""
+        self._whole = self._place
 
     def after_epoch(self) -> None:
         """Write the checkpoints of this epoch; validation without training is no epoch."""
@@ -88,10 +117,20 @@ class CheckpointCallback(Callback):
         self._remove_others()
         kept = {"kept": self.table} if self.top_k else {}
         append_event(self.layout.events, "checkpoint", epoch=epoch, best=is_best, **kept)
+        self._note_saved(self._place)
+
+    def after_cancel_train(self) -> None:
+        """Where it was stopped it can go on."""
+        if self.learner.stop and self._is_unsaved():
+            self._guard().check()
+            self._save_inside()
 
     def after_fit(self) -> None:
-        """What comes until the next epoch is none."""
-        self._in_epoch = False
+        """After an interrupt between two steps, where it can go on. What comes until the next epoch is none."""
+        is_interrupted = isinstance(self.learner.failure, KeyboardInterrupt) and self._is_unsaved()
+        self._in_epoch, self._whole = False, None
+        if is_interrupted and self._guard().is_well():
+            self._save_inside()
 
     def state_dict(self) -> dict[str, Any]:
         """The table of the kept epochs."""
@@ -107,6 +146,37 @@ class CheckpointCallback(Callback):
             )
         # keys of our own, not those unpickled: pickle writes one string twice where it comes from two places
         self.table = [{"epoch": row["epoch"], "value": row["value"], "file": row["file"]} for row in state["table"]]
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self.learner.epochs_done, self.learner.batches_done
+
+    def _is_due(self) -> bool:
+        if self._place == self._saved:
+            return False
+        is_far = self.every is not None and self.learner.n_iter - self._saved_n_iter >= self.every
+        return is_far or (self.every_s is not None and self._clock() - self._saved_at >= self.every_s)
+
+    def _is_unsaved(self) -> bool:
+        """Whether last.pt is of another place than this one, and this one can be gone on from."""
+        is_whole = self._in_epoch and self._whole == self._place and self.learner.is_between_steps
+        return is_whole and self._saved != self._place
+
+    def _guard(self) -> NanGuard:
+        guard: NanGuard | None = self.learner.find(NanGuard)
+        if guard is None:
+            guard = NanGuard(self.layout)
+            guard.learner = self.learner
+        return guard
+
+    def _save_inside(self) -> None:
+        save_checkpoint(self.layout.last, self.state_fn(best=False))
+        epoch, batch = self._place
+        append_event(self.layout.events, "checkpoint", epoch=epoch, batch=batch)
+        self._note_saved(self._place)
+
+    def _note_saved(self, place: tuple[int, int] | None) -> None:
+        self._saved, self._saved_n_iter, self._saved_at = place, self.learner.n_iter, self._clock()
 
     def _rank(self, epoch: int) -> bool:
         """Put this epoch into the table if it belongs there; whether it does."""
@@ -133,3 +203,24 @@ class CheckpointCallback(Callback):
 def epoch_path(layout: RunLayout, epoch: int) -> Path:
     """Where a kept epoch is, counted from 1: checkpoints/epoch-0007.pt."""
     return layout.checkpoints / f"epoch-{epoch:04d}.pt"
+
+
+def _check_numbers(top_k: int, every: int | None, every_s: float | None) -> None:
+    if top_k < 0:
+        raise ConfigError(
+            f"top_k is {top_k}, must be at least 0",
+            where="CheckpointCallback: top_k",
+            fix="give the number of epochs to keep; 0 for the last and the best alone",
+        )
+    if every is not None and (type(every) is not int or every < 1):
+        raise ConfigError(
+            f"every is {every!r}, must be a whole number, at least 1",
+            where="CheckpointCallback: every",
+            fix="give the training steps from one checkpoint to the next, 1000 say",
+        )
+    if every_s is not None and not 0 < every_s < math.inf:
+        raise ConfigError(
+            f"every_s is {every_s}, must be above 0 and finite",
+            where="CheckpointCallback: every_s",
+            fix="give the seconds from one checkpoint to the next, 600 say",
+        )

@@ -50,7 +50,7 @@ class EarlyStopping(Callback):
     def begin_epoch(self) -> None:
         """Ready to count; or stop again."""
         self._in_epoch, self._is_counted, self.stopped_epoch = True, False, None
-        if self.learner.epoch == 0:
+        if self.learner.epoch == self.learner.i_batch == 0:
             self.best, self.n_waited = None, 0
         self._stop_if_due()
 
@@ -75,7 +75,7 @@ class EarlyStopping(Callback):
         return f"stopped after epoch {self.stopped_epoch}: {self.monitor} {best} for {count}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value and the epochs since. A checkpoint of this epoch asks before its turn: count it now."""
+        """The best value and the epochs since. A checkpoint of a whole epoch asks before its turn: count it now."""
         self._count()
         return {"monitor": self.monitor, "best": self.best, "n_waited": self.n_waited}
 
@@ -85,7 +85,8 @@ class EarlyStopping(Callback):
             self.best, self.n_waited = state["best"], state["n_waited"]
 
     def _count(self) -> None:
-        value = self.learner.row.get(self.monitor) if self._in_epoch else None
+        is_whole = self._in_epoch and self.learner.epochs_done > self.learner.epoch
+        value = self.learner.row.get(self.monitor) if is_whole else None
         if value is None or self._is_counted:
             return
         self._is_counted = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagekit.callbacks.recorder import append_ending
+from imagekit.callbacks.recorder import append_beginning, append_ending
 from imagekit.errors import OutputError
 from imagekit.learner.callback import Callback
 from imagekit.runs.recorder import append_event, append_row, keep_rows, read_rows
@@ -13,8 +13,9 @@ from imagekit.runs.recorder import append_event, append_row, keep_rows, read_row
 class CsvLog(Callback):
     """Add the learner's `row` to a CSV file after each epoch: a header line, then a row an epoch, on the disk at once.
 
-    Further fits with the same object add their rows below. A fit that goes on from an earlier one, first_epoch above 0,
-    goes on in its file: rows of later epochs are cut off first. None becomes an empty field, True 1.
+    Further fits with the same object add their rows below. A fit that goes on from an earlier one, first_epoch or
+    first_batch above 0, goes on in its file: rows of later epochs are cut off first. None becomes an empty field,
+    True 1.
     Raises OutputError where a fit from epoch 0 finds a file that this object did not write, CheckpointError where the
     columns are not those of the file. `imagekit train` has the same table in RUN/metrics.csv.
     """
@@ -30,7 +31,7 @@ class CsvLog(Callback):
         self._is_fit = self.learner.in_train  # else it is validation alone
         if not self._is_fit:
             return
-        if self.learner.epochs_done:
+        if self.learner.epochs_done or self.learner.batches_done:
             self._cut_back(self.learner.epochs_done)
         elif not self._is_mine and self.path.exists() and self.path.stat().st_size:
             raise OutputError(
@@ -57,7 +58,8 @@ class CsvLog(Callback):
 class JsonLines(Callback):
     """Add one JSON object a line: `start`, an `epoch` with the learner's `row`, then `end`, `interrupt` or `failure`.
 
-    Each has the time in UTC and is on the disk at once. The file is only ever added to; validation alone adds nothing.
+    A fit that goes on from an earlier one has `resume` in place of `start`. Each line has the time in UTC and is on the
+    disk at once. The file is only ever added to; validation alone adds nothing.
     A failure has its `error` and `what`. `imagekit train` has the same in RUN/events.jsonl.
     """
 
@@ -68,10 +70,10 @@ class JsonLines(Callback):
         self._is_fit = False
 
     def begin_fit(self) -> None:
-        """`start`, with the epochs done and asked for."""
+        """`start` or `resume`, with the epochs done and asked for."""
         self._is_fit = self.learner.in_train  # else it is validation alone
         if self._is_fit:
-            append_event(self.path, "start", epoch=self.learner.epochs_done, n_epochs=self.learner.n_epochs)
+            append_beginning(self.path, self.learner)
 
     def after_epoch(self) -> None:
         """`epoch`, with the row."""

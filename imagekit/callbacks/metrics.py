@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from imagekit.learner.callback import Callback
 from imagekit.learner.metrics import AvgStats, Metric, accuracy
@@ -24,8 +25,9 @@ class MetricsCallback(Callback):
         self.train_stats, self.valid_stats = AvgStats(chosen), AvgStats(chosen)
 
     def begin_epoch(self) -> None:
-        """Forget the epoch before."""
-        self.train_stats.reset()
+        """Forget the epoch before; of one that a fit goes on with, nothing."""
+        if not self.learner.i_batch:
+            self.train_stats.reset()
 
     def begin_validate(self) -> None:
         """Forget the validation before, which need not have been of an epoch."""
@@ -46,3 +48,12 @@ class MetricsCallback(Callback):
         opt = self.learner.opt  # None where a model that nobody trains is validated
         lr = None if opt is None else float(opt.param_groups[-1]["lr"])
         self.learner.row = row | dict(before) | {"lr": lr}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the training batches of a begun epoch came to; validation is made again as a whole."""
+        return self.train_stats.state_dict() if getattr(self.learner, "batches_done", 0) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with them."""
+        weight = next(self.learner.model.parameters(), None)
+        self.train_stats.load_state_dict(state, device="cpu" if weight is None else weight.device)

@@ -72,8 +72,8 @@ class MixedPrecision(Callback):
         self._hooks.close()
 
     def begin_epoch(self) -> None:
-        """Count the skipped steps of this epoch."""
-        self._count_skipped(0)
+        """Count the skipped steps of this epoch, on from those that were loaded where it had begun."""
+        self._count_skipped(self.n_skipped if self.learner.i_batch else 0)
 
     def begin_batch(self) -> None:
         """Autocast on, on the device where the model is."""
@@ -104,13 +104,17 @@ class MixedPrecision(Callback):
         self._autocast.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Scale and growth under float16; bfloat16 has none."""
-        return {} if self.scale is None else self.scale.state_dict()
+        """Scale, growth, and the skipped steps of a begun epoch, under float16; bfloat16 has none."""
+        if self.scale is None:
+            return {}
+        is_begun = getattr(self.learner, "batches_done", 0) > 0
+        return self.scale.state_dict() | ({"n_skipped": self.n_skipped} if is_begun else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with them; bfloat16 has no use for them."""
         if self.scale is not None:
             self.scale.load_state_dict(state)
+            self.n_skipped = int(state.get("n_skipped", 0))
 
     def _device(self) -> torch.device:
         device: torch.device = next(self.learner.model.parameters()).device

@@ -20,9 +20,9 @@ class NanGuard(Callback):
     On a CPU every batch is looked at before its backward pass. Elsewhere looking would make the host wait at each
     step, so the first bad batch is remembered on the device and asked for after each phase, before a checkpoint is
     written. A gradient that is no number shows in the next loss; where the last step of an epoch has it, validation
-    may not tell (no images, a sigmoid of an infinite number), so the weights themselves are looked at once an epoch.
-    Either way the checkpoints are those of whole epochs with finite losses and weights. In a group of accumulated or
-    mixed batches it is the loss of each batch that counts, before it is scaled.
+    may not tell (no images, a sigmoid of an infinite number), so the weights themselves are looked at once an epoch,
+    and before a checkpoint inside one (`check`). Either way checkpoints are those of finite losses and weights. In a
+    group of accumulated or mixed batches it is the loss of each batch that counts, before it is scaled.
     """
 
     _order = 40
@@ -54,10 +54,24 @@ class NanGuard(Callback):
     def after_epoch(self) -> None:
         """The validation phase is over: ask the device, and look at the weights."""
         self._ask(in_train=False)
+        last = len(self.learner.data.train_dl) - 1
+        self._look_at_weights(last, f"after epoch {self.learner.epoch + 1}")
+
+    def check(self) -> None:
+        """Ask the device, and look at the weights, inside an epoch. It waits for the device. Raises TrainingError."""
+        self._ask(in_train=self.learner.in_train)
+        n_done = self.learner.batches_done
+        self._look_at_weights(n_done - 1, f"in epoch {self.learner.epoch + 1}, after step {n_done}")
+
+    def is_well(self) -> bool:
+        """What `check` would find, without an error and without a word in failure.json."""
+        is_bad = self._first_bad is not None and int(self._first_bad) < _NEVER
+        return not is_bad and first_bad_tensor(self.learner.model) is None
+
+    def _look_at_weights(self, i_batch: int, when: str) -> None:
         if name := first_bad_tensor(self.learner.model):
-            last = len(self.learner.data.train_dl) - 1
-            facts = self._facts(last, None, "training") | {"tensor": name}
-            self._fail(f"{name} is no longer finite after epoch {self.learner.epoch + 1}", facts)
+            facts = self._facts(i_batch, None, "training") | {"tensor": name}
+            self._fail(f"{name} is no longer finite {when}", facts)
 
     def _ask(self, *, in_train: bool) -> None:
         if self._first_bad is not None and (i_batch := int(self._first_bad)) < _NEVER:
@@ -72,9 +86,8 @@ class NanGuard(Callback):
 
     def _fail(self, what: str, facts: dict[str, Any]) -> NoReturn:
         write_failure(self.layout.failure, facts)
-        is_first = not self.learner.epochs_done
-        kept = "no epoch was whole, so there is no checkpoint yet"
-        kept = kept if is_first else "the checkpoints are those of the last good epoch"
+        is_kept = self.layout.last.exists()
+        kept = "the checkpoints are of an earlier step, and finite" if is_kept else "there is no checkpoint yet"
         raise TrainingError(
             what,
             where=str(self.layout.failure),

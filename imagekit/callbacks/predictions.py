@@ -5,6 +5,8 @@ Shapes: N validation images, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,13 +18,20 @@ class PredictionsCallback(Callback):
 
     The logits of the validation pass are kept as they come, so no second pass is needed. Batches must carry the `rows`
     of their images. of: the callback whose `pred` is kept, an averaged model's; None for the learner's own. always:
-    keep those of every epoch, for a validation that nobody compares.
+    keep those of every epoch, for a validation that nobody compares. save: called with this callback whenever it has
+    new ones, before the checkpoint of the epoch is written: what a kill leaves on the disk is of the best epoch.
     """
 
     _order = 55
 
-    def __init__(self, *, of: Callback | None = None, always: bool = False) -> None:
-        self._of, self._always = of, always
+    def __init__(
+        self,
+        *,
+        of: Callback | None = None,
+        always: bool = False,
+        save: Callable[[PredictionsCallback], None] | None = None,
+    ) -> None:
+        self._of, self._always, self._save = of, always, save
         self.logits_NK: Tensor | None = None
         self.rows_N: Tensor | None = None
         self._logits: list[Tensor] = []
@@ -43,3 +52,5 @@ class PredictionsCallback(Callback):
         if (self._always or self.learner.row.get("is_best")) and self._logits:
             self.logits_NK = torch.cat(self._logits).float().cpu()
             self.rows_N = torch.cat(self._rows).cpu()
+            if self._save is not None:
+                self._save(self)

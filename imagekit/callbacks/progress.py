@@ -94,7 +94,7 @@ class ProgressCallback(Callback):
         self._close_batches()
         if self._show_bars:
             words = f"epoch {self.learner.epoch + 1}/{self.learner.n_epochs} {phase}"
-            self._batches = _bar(len(self.learner.dl), words, "batch")
+            self._batches = _bar(len(self.learner.dl), words, "batch", initial=self.learner.i_batch)
 
     def _close_batches(self) -> None:
         if self._batches is not None:

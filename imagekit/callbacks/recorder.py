@@ -18,17 +18,35 @@ from imagekit.runs.status import write_status
 SECONDS_PER_HEARTBEAT = 30.0
 
 
+def append_beginning(events: Path, learner: Learner) -> None:
+    """Add the line that says where a fit begins: `start`, or `resume` with the epochs and batches done before."""
+    place: dict[str, int] = {"epoch": learner.epochs_done}
+    is_resumed = bool(learner.epochs_done or learner.batches_done)
+    if is_resumed:
+        place["batch"] = learner.batches_done
+    append_event(events, "resume" if is_resumed else "start", **place, n_epochs=learner.n_epochs)
+
+
 def append_ending(events: Path, learner: Learner, *, n_done: int) -> str:
-    """Add the line that says how a fit ended: `end`, `interrupt` or `failure`. Returns the state of its run."""
+    """Add the line that says how a fit ended: `end`, `interrupt` or `failure`. Returns the state of its run.
+
+    Inside an epoch it has the training batches of that as `batch`.
+    """
     failure = learner.failure
-    is_stopped = learner.stop and n_done < learner.n_epochs
+    is_stopped = was_stopped(learner, n_done=n_done)
     state, event = ("done", "end") if failure is None else ("failed", "failure")
     if is_stopped or isinstance(failure, KeyboardInterrupt):
         state, event = "interrupted", "interrupt"
     why = {} if failure is None else {"error": type(failure).__name__, "what": str(failure).partition("\n")[0]}
     stopped = {} if learner.stop_reason is None else {"why": learner.stop_reason}
-    append_event(events, event, epoch=n_done, **why, **stopped)
+    inside = {"batch": learner.batches_done} if learner.batches_done else {}
+    append_event(events, event, epoch=n_done, **inside, **why, **stopped)
     return state
+
+
+def was_stopped(learner: Learner, *, n_done: int) -> bool:
+    """Whether somebody's `stop` ended the fit, and neither its end nor a callback with a reason of its own."""
+    return learner.stop and learner.stop_reason is None and n_done < learner.n_epochs
 
 
 class StepRecorder(Callback):
@@ -66,9 +84,9 @@ class StepRecorder(Callback):
 class RecorderCallback(Callback):
     """Write metrics.csv (the learner's `row`, an epoch each), events.jsonl and status.json of the run.
 
-    The row is written before the checkpoint of its epoch, and a fit that starts at a later epoch first cuts
-    metrics.csv back to it: an interrupted and resumed run has the rows of an uninterrupted one. The heartbeat in
-    status.json is renewed every 30 s.
+    The row is written before the checkpoint of its epoch, and a fit that goes on from an earlier one first cuts
+    metrics.csv back to the whole epochs of that: an interrupted and resumed run has the rows of an uninterrupted one.
+    Its first event is `resume` in place of `start`. The heartbeat in status.json is renewed every 30 s.
     """
 
     _order = 50
@@ -83,7 +101,7 @@ class RecorderCallback(Callback):
         """Say that the run is running."""
         self._n_done = self.learner.epochs_done
         keep_rows(self.layout.metrics, n_epochs=self._n_done)
-        append_event(self.layout.events, "start", epoch=self._n_done, n_epochs=self.learner.n_epochs)
+        append_beginning(self.layout.events, self.learner)
         self._beat()
 
     def after_batch(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imagekit.callbacks.progress import COLUMNS, Column, plain_line
+from imagekit.callbacks.recorder import was_stopped
 from imagekit.learner.callback import Callback
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.status import utc_now
@@ -22,16 +23,20 @@ class RunLog(Callback):
 
     def begin_fit(self) -> None:
         """The head lines."""
-        self._write(*self.head, f"start at epoch {self.learner.epochs_done + 1} of {self.learner.n_epochs}")
+        n_batches = self.learner.batches_done
+        inside = f", behind batch {n_batches} of {self.learner.n_batches}" if n_batches else ""
+        self._write(*self.head, f"start at epoch {self.learner.epochs_done + 1} of {self.learner.n_epochs}{inside}")
 
     def after_epoch(self) -> None:
         """The line of the epoch."""
         self._write(plain_line(self.learner.row, n_epochs=self.learner.n_epochs, columns=self.columns))
 
     def after_fit(self) -> None:
-        """Done, or what ended it."""
+        """Done, stopped, or what ended it."""
         failure = self.learner.failure
         done = "done" if self.learner.stop_reason is None else f"done: {self.learner.stop_reason}"
+        if was_stopped(self.learner, n_done=self.learner.epochs_done):
+            done = f"stopped in epoch {self.learner.epoch + 1}, behind training batch {self.learner.batches_done}"
         text = done if failure is None else f"ended by {type(failure).__name__}: {failure}".rstrip(": ")
         self._write(*text.splitlines())
 

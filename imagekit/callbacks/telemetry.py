@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ class Telemetry(Callback):
     They are written to `path` after each epoch and after the fit, also one that failed: atomically, at most 500 steps.
     When there would be more, every second one is dropped and `every` doubles, so that they stay evenly spaced. Steps
     are training batches, counted from 1 over the whole training; a fit that goes on from an earlier one goes on with
-    its file. A layer that runs several times a step counts with its first run, one that does not run has NaN.
+    its file, of which what came after the checkpoint is left out. Steps that are not in the file yet are in the state.
+    A layer that runs several times a step counts with its first run, one that does not run has NaN.
 
     The hooks are on the model during the forward pass of such a step alone. Numbers stay on the device until the epoch
     is over. find: gives the layers to watch, `watched_layers` by default; of more than 100, 100 evenly chosen ones.
@@ -51,6 +53,7 @@ class Telemetry(Callback):
     """
 
     _order = 120  # after what records how a fit ended: fetching numbers from a device that failed fails too
+    _orders: ClassVar = {"after_epoch": 58}  # a checkpoint of a whole epoch finds the file written
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Telemetry(Callback):
         self._names: list[str] = []
         self._seen: list[_Seen] = []
         self._is_new = False
+        self._last_written = 0  # step
         self._hooks: Hooks | None = None
 
     def begin_fit(self) -> None:
@@ -85,8 +89,8 @@ class Telemetry(Callback):
                 fix="hand in find=, a function that gives pairs of a name and a module of the model",
             )
         self._names = [name for name, _ in self._layers]
-        self._seen, self.every = [], self._given_every
-        if self.learner.epochs_done and self.path.exists():
+        self._seen, self.every, self._last_written = [], self._given_every, 0
+        if (self.learner.epochs_done or self.learner.batches_done) and self.path.exists():
             self._go_on(read_telemetry(self.path))
 
     def begin_batch(self) -> None:
@@ -115,6 +119,34 @@ class Telemetry(Callback):
         self._hooks_off()
         self._layers = []
         self._write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps that no file holds yet: those of a begun epoch."""
+        self._fetch()
+        fresh = [seen for seen in self._seen if seen.step > self._last_written]
+        if not fresh:
+            return {}
+        return {
+            "names": self._names,
+            "every": self.every,
+            "steps": [seen.step for seen in fresh],
+            "moments": torch.stack([seen.moments_L3 for seen in fresh]),
+            "counts": torch.stack([seen.counts_LN for seen in fresh]),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put them behind those of the file. Raises CheckpointError where they are of other layers."""
+        if state["names"] != self._names:
+            raise CheckpointError(
+                "the checkpoint has telemetry of other layers than this model's",
+                where="Telemetry: find",
+                fix="go on with the model and the layers that the epoch was begun with",
+            )
+        loaded = [_Seen(*parts) for parts in zip(state["steps"], state["moments"], state["counts"], strict=True)]
+        by_step = {seen.step: seen for seen in (*self._seen, *loaded)}
+        self.every = max(self.every, int(state["every"]))
+        self._seen = [by_step[step] for step in sorted(by_step) if (step - 1) % self.every == 0]
+        self._is_new = True
 
     @property
     def _step(self) -> int:
@@ -157,7 +189,7 @@ class Telemetry(Callback):
             near_zero_below=STATS.near_zero,
         )
         write_telemetry(self.path, record)
-        self._is_new = False
+        self._is_new, self._last_written = False, self._seen[-1].step
 
     def _fetch(self) -> None:
         """Bring what is still on the device to the CPU, in two copies."""
@@ -169,7 +201,7 @@ class Telemetry(Callback):
                 seen.moments_L3, seen.counts_LN = moments_L3, counts_LN
 
     def _go_on(self, record: TelemetryRecord) -> None:
-        """Take up the steps that the epochs done made."""
+        """Take up the steps that the batches done made."""
         made = (record.names, record.value_range, record.near_zero_below, len(record.hists[0][0]))
         if made != (self._names, STATS.value_range, STATS.near_zero, STATS.n_bins):
             raise CheckpointError(
@@ -177,7 +209,7 @@ class Telemetry(Callback):
                 where=str(self.path),
                 fix="move it aside, or go on with the model and the layers that it was made with",
             )
-        n_done = self.learner.epochs_done * len(self.learner.data.train_dl)
+        n_done = self.learner.epochs_done * len(self.learner.data.train_dl) + self.learner.batches_done
         moments_T3L = torch.tensor([record.means, record.stds, record.near_zero]).permute(2, 0, 1)
         counts_TLN = torch.tensor(record.hists).transpose(0, 1)
         self.every = record.every
@@ -186,6 +218,7 @@ class Telemetry(Callback):
             for step, moments_3L, counts_LN in zip(record.steps, moments_T3L, counts_TLN, strict=True)
             if step <= n_done
         ]
+        self._last_written = self._seen[-1].step if self._seen else 0
 
 
 def watched_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:

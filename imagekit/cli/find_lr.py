@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from imagekit.cli.frame import (
     workers_option,
 )
 from imagekit.cli.screen import Screen
-from imagekit.cli.training_options import settings_of, training_options
+from imagekit.cli.training_options import options_given, settings_of, training_options
 
 MAKER = "imagekit find-lr"
 NOT_OF_TRAINING = ("output", "steps", "overwrite")
@@ -87,7 +87,7 @@ def find_lr(
             n_workers=workers,
             n_steps=steps,
             picture=output,
-            options=list(_training_words(ctx)),
+            options=options_given(ctx, but=NOT_OF_TRAINING, but_settings=("lr",)),
             quiet=screen is not None and screen.settings.quiet,
             progress=bar.report,
         )
@@ -96,19 +96,3 @@ def find_lr(
         picture = draw_lr_curve(curve.lrs, curve.losses, curve.smoothed, marked=report.marked)
         write_picture(output, picture, maker=MAKER)
     return report
-
-
-def _training_words(ctx: click.Context) -> Iterator[str]:
-    """The options of the command line that `imagekit train` takes too, as they were given; the rate is the report's."""
-    for param in ctx.command.params:
-        name = param.name or ""
-        is_given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if not isinstance(param, click.Option) or not is_given or name in NOT_OF_TRAINING or name not in ctx.params:
-            continue
-        value = ctx.params[name]
-        if param.is_flag:
-            yield param.opts[0]
-            continue
-        for each in map(str, value if param.multiple else [value]):
-            if name != "sets" or each.partition("=")[0].strip() != "lr":
-                yield from (param.opts[-1], each)

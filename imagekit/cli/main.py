@@ -32,10 +32,12 @@ COMMANDS = (
     Entry("verify", "imagekit.cli.verify:verify", "Read a subset or the images of a manifest again and compare."),
     Entry("diff", "imagekit.cli.diff:diff", "Tell what changed between two manifests."),
     Entry("find-lr", "imagekit.cli.find_lr:find_lr", "Search for the learning rate of a training."),
+    Entry("cache", "imagekit.cli.cache:cache", "Decode a manifest's images ahead of training."),
     Entry("train", "imagekit.cli.train:train", "Train a model on a manifest."),
     Entry("evaluate", "imagekit.cli.evaluate:evaluate", "Measure a trained run on a manifest."),
     Entry("predict", "imagekit.cli.predict:predict", "Say what images show, by a trained run."),
     Entry("report", "imagekit.cli.report:report", "Write a run's report as one HTML file."),
+    Entry("runs", "imagekit.cli.runs:runs", "List the runs in a folder, and how to go on with them."),
     Entry("demo", "imagekit.cli.demo:demo", "Draw a small data set and take it through every step, offline."),
     Entry("doctor", "imagekit.cli.doctor:doctor", "Check this machine and installation."),
 )

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,11 +17,15 @@ from imagekit.cli.frame import (
     overwrite_option,
     root_option,
     seed_option,
-    workers_option,
 )
+from imagekit.cli.running_options import NAMES, changes_of, running_of, running_options
 from imagekit.cli.screen import Screen
 from imagekit.cli.training_options import settings_of, training_options
 from imagekit.errors import UsageError
+from imagekit.training.preset_list import PresetList
+
+if TYPE_CHECKING:
+    from imagekit.training.train_report import TrainReport
 
 
 @imagekit_command(
@@ -32,31 +36,36 @@ from imagekit.errors import UsageError
         "imagekit train nette160/metadata.parquet -o again --config run/config.toml",
         "imagekit train nette160/metadata.parquet -o run3 --model xresnet18 --size 64 --opt adamw --set ema=0.99",
         "imagekit train nette160/metadata.parquet --preset lesson-lsuv --print-config",
+        "imagekit train --resume run",
+        "imagekit train --list-presets",
     ],
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @output_option("Run directory to write.", required=False)
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @root_option
 @training_options
 @click.option("--epochs", type=int, metavar="N", help="Passes over the train rows.  [default: 5]")
 @click.option("--lr", type=float, metavar="X", help="Peak of the learning rate.  [default: the optimizer's]")
 @click.option("--telemetry", is_flag=True, default=None, help="Record what the layers' activations do.")
+@click.option("--list-presets", is_flag=True, help="Print every preset and what it reached; train nothing.")
 @click.option("--print-config", is_flag=True, help="Print every setting with its origin; train nothing.")
-@workers_option
+@running_options
 @seed_option
 @overwrite_option
 @click.pass_context
 def train(
     ctx: click.Context,
     /,
-    file: Path,
+    file: Path | None,
     output: Path | None,
+    resume: Path | None,
     root: Path | None,
     config: Path | None,
     preset: str | None,
     sets: Sequence[str],
+    list_presets: bool,
     print_config: bool,
-    workers: int,
     overwrite: bool,
     **given: Any,
 ) -> Outcome:
@@ -65,27 +74,65 @@ def train(
     The run holds the configuration, metrics.csv, checkpoints (best and last), predictions joined to the manifest's
     names, curves, the confusion matrix and report.html. Same manifest, options, versions and threads: same weights.
     A flag wins over the --config file, the file over the preset, the preset over the defaults.
+
+    Ctrl-C ends it after the step under way, saved; --resume goes on from there, to the same weights. FILE is then
+    needed only where it lies elsewhere than before.
     """
+    if list_presets:
+        return PresetList()
     # before torch is loaded: threads that spin while they wait keep decoding workers off the cores (scripts/LOG.md)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
+    if resume is not None:
+        return _go_on(ctx, resume, changes_of(ctx, given), file=file, root=root)
+    running_words = {name: given.pop(name) for name in NAMES}
     if print_config:
-        return settings
-    if output is None:
-        raise UsageError("no -o was given", where="imagekit train", fix="name the run directory to write: -o RUN")
-    from imagekit.look.report import write_report
+        return settings_of(ctx, given, config=config, preset=preset, sets=sets)
+    file, output = _needed(file, output)
+    settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
     from imagekit.training.train import train as fit
 
-    screen = ctx.find_object(Screen)
     report = fit(
         file,
         output=output,
         config=settings,
         root=root,
-        n_workers=workers,
-        quiet=screen is not None and screen.settings.quiet,
+        running=running_of(running_words),
+        quiet=_is_quiet(ctx),
         overwrite=overwrite,
         command=["imagekit", *sys.argv[1:]],
     )
-    write_report(output, images_root=root or report.images_root)
+    return _with_page(report)
+
+
+def _go_on(
+    ctx: click.Context, run: Path, changes: dict[str, Any], *, file: Path | None, root: Path | None
+) -> TrainReport:
+    from imagekit.training.resume import resume
+
+    command = ["imagekit", *sys.argv[1:]]
+    report = resume(run, manifest=file, root=root, changes=changes, quiet=_is_quiet(ctx), command=command)
+    return _with_page(report)
+
+
+def _with_page(report: TrainReport) -> TrainReport:
+    """Draw the run's page, where there is an epoch to show."""
+    from imagekit.look.report import write_report
+
+    if report.rows:
+        write_report(report.run, images_root=report.images_root)
     return report
+
+
+def _is_quiet(ctx: click.Context) -> bool:
+    screen = ctx.find_object(Screen)
+    return screen is not None and screen.settings.quiet
+
+
+def _needed(file: Path | None, output: Path | None) -> tuple[Path, Path]:
+    """What no training can do without. Raises UsageError."""
+    if file is None:
+        fix = "name the manifest to train on: imagekit train FILE -o RUN"
+        raise UsageError("no FILE was given", where="imagekit train", fix=fix)
+    if output is None:
+        raise UsageError("no -o was given", where="imagekit train", fix="name the run directory to write: -o RUN")
+    return file, output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--preset", metavar="NAME", help="Settings that belong together: lesson-cnn, ...; see docs."),
+    click.option("--preset", metavar="NAME", help="Settings that belong together; train --list-presets shows them."),
     click.option(
         "--config", type=click.Path(path_type=Path), metavar="TOML", help="File of settings, as RUN/config.toml."
     ),
@@ -62,3 +62,24 @@ def settings_of(
     is_default = ctx.get_parameter_source("seed") is click.core.ParameterSource.DEFAULT
     told = {**given, "seed": None} if is_default else given  # so that the config file's stands
     return resolve_settings(told, sets=sets, file=config, preset=preset)
+
+
+def options_given(ctx: click.Context, *, but: Collection[str] = (), but_settings: Collection[str] = ()) -> list[str]:
+    """The options of the command line as they were given, for a command that takes them too.
+
+    but: parameters to leave out; but_settings: keys of --set.
+    """
+    words: list[str] = []
+    for param in ctx.command.params:
+        name = param.name or ""
+        is_given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not isinstance(param, click.Option) or not is_given or name in but or name not in ctx.params:
+            continue
+        value = ctx.params[name]
+        if param.is_flag:
+            words.append(param.opts[0])
+            continue
+        for each in map(str, value if param.multiple else [value]):
+            if name != "sets" or each.partition("=")[0].strip() not in but_settings:
+                words += [param.opts[-1], each]
+    return words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -16,19 +16,23 @@ class Callback:
     """An object that acts at moments of the loop: a method named like an event runs at that event.
 
     Callbacks run by `_order`, equals in the order they were added. Orders in use: -20 timing, -10 train or eval mode,
-    -5 device, 1 schedules, 2 batch transforms, 8 the averaged model, 10 metrics, 20 the best epoch, 40 the guard
-    against NaN, 50 records, 60 checkpoints, 90 mixing of images, 95 accumulation of gradients, 99 mixed precision,
-    100 progress, 105 clipping of gradients, 110 the log, 120 telemetry, 200 debugging, 250 early stopping.
+    -5 device, -4 seeds, 1 schedules, 2 batch transforms, 8 the averaged model, 10 metrics, 20 the best epoch, 40 the
+    guard against NaN, 50 records, 55 predictions, 60 checkpoints, 90 mixing of images, 95 accumulation of gradients,
+    99 mixed precision, 100 progress, 105 clipping of gradients, 110 the log, 120 telemetry, 200 debugging, 250 early
+    stopping. `_orders` gives single events another one: a checkpoint between two steps is the last at after_batch.
 
     One whose options can be scheduled lists their names by a method `hypers` and sets one by `set_hyper(name, value)`.
-    One that remembers from epoch to epoch gives what a resumed fit needs of it by `state_dict`, and takes it up by
-    `load_state_dict`, which is called after begin_fit. begin_batch also comes outside a fit (Learner.get_batch).
+    One that remembers from epoch to epoch, or from batch to batch, gives what a resumed fit needs of it by
+    `state_dict`, and takes it up by `load_state_dict`, which is called after begin_fit. A fit that goes on inside an
+    epoch comes to begin_epoch with i_batch above 0: what was loaded must then stay. begin_batch also comes outside a
+    fit (Learner.get_batch).
 
     Reading `self.model` reads the learner's `model`; writing must say `self.learner.model = ...`, so that a write is
     never lost in a callback. A method whose name looks like an event and is none is refused when the class is made.
     """
 
     _order: ClassVar[int] = 0
+    _orders: ClassVar[Mapping[str, int]] = {}
     learner: Any = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -47,6 +51,10 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
+
+    def order_at(self, event: str) -> int:
+        """Where it stands among the callbacks of an event: the least acts first."""
+        return self._orders.get(event, self._order)
 
     def models(self) -> Iterable[nn.Module]:
         """Models of its own that this callback runs beside the learner's: what is done to that is done to them."""

@@ -6,11 +6,12 @@ Nothing here waits for the device until `AvgStats.means` is asked, once an epoch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from imagekit.errors import ConfigError
+from imagekit.errors import CheckpointError, ConfigError
 
 _AT_ONCE = 64
 
@@ -63,6 +64,32 @@ class AvgStats:
         self._waiting.append(values)
         self._n_each = n
         self.n_images += n
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was seen. Values that wait stay apart: another grouping of the sums would end in other last bits."""
+        return {
+            "names": ["loss", *self.metrics],
+            "n_images": self.n_images,
+            "totals": self._totals,
+            "waiting": [torch.stack(list(column)) for column in zip(*self._waiting, strict=True)],
+            "n_each": self._n_each,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, device: torch.device | str = "cpu") -> None:
+        """Go on from what `state_dict` gave; device: where the losses to come are, for sums are made there.
+
+        Raises CheckpointError where other metrics were measured.
+        """
+        if state["names"] != (names := ["loss", *self.metrics]):
+            raise CheckpointError(
+                f"the begun epoch has measured {', '.join(state['names'])}, and is to go on with {', '.join(names)}",
+                where="AvgStats: metrics",
+                fix="go on with the metrics that the epoch was begun with",
+            )
+        self.n_images, self._n_each = int(state["n_images"]), int(state["n_each"])
+        self._totals = None if state["totals"] is None else state["totals"].to(device)
+        columns = [column.to(device).unbind() for column in state["waiting"]]
+        self._waiting = [list(values) for values in zip(*columns, strict=True)]
 
     def means(self) -> dict[str, float | None]:
         """`loss` and each metric by name; None for each if no image was seen. Waits for the device."""

@@ -21,6 +21,7 @@ from imagekit.callbacks.mix import CutMix, MixUp
 from imagekit.callbacks.mixed_precision import MixedPrecision
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.data.bunch import DataBunch
+from imagekit.data.loaders import OnError
 from imagekit.environment import torch_facts
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
@@ -37,12 +38,12 @@ from imagekit.optim.schedules import Schedule, cos_1cycle, flat_cos, warmup_line
 from imagekit.training.config import TrainConfig
 from imagekit.training.limits import check_device_name
 from imagekit.training.weights import freeze_body
-from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
+from imagekit.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
 from imagekit.transforms.items import ItemTransform
+from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB
 
-VALID_CROP_SCALE = 1.0  # validation sees the whole image
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
@@ -71,17 +72,29 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def train_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
-    """Per image, in training: RGB, random resized crop, flip."""
-    crop = RandomResizedCrop(config.size, scale=(config.crop_scale, 1.0))
-    return (MakeRGB(), crop, RandomFlip(p=config.flip))
+    """Per image, in training: RGB, a crop, flip; what draws nothing comes first and can be cached."""
+    flip = [RandomFlip(p=config.flip)] if config.flip else []
+    fixed = [ResizeFixed(config.presize)] if config.presize else []
+    if config.crop_scale < 1:
+        return (MakeRGB(), *fixed, RandomResizedCrop(config.size, scale=(config.crop_scale, 1.0)), *flip)
+    if config.presize:
+        return (MakeRGB(), *fixed, RandomCrop(config.size, crop_size=config.size), *flip)
+    return (MakeRGB(), CenterCrop(config.size, scale=1.0), *flip)
 
 
 def valid_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
-    """Per image, in validation: RGB, the whole image at the training size."""
-    return (MakeRGB(), CenterCrop(config.size, scale=VALID_CROP_SCALE))
+    """Per image, in validation: RGB, the whole image at the training size, or as much of it as a training crop has."""
+    return (MakeRGB(), CenterCrop(config.size, scale=valid_crop_scale(config)))
 
 
-def make_loaders(manifest: Manifest, config: TrainConfig, *, root: Path | None, n_workers: int, pin: bool) -> DataBunch:
+def valid_crop_scale(config: TrainConfig) -> float:
+    """How many times the sides of what validation sees an image has."""
+    return config.presize / config.size if config.presize and config.crop_scale == 1 else 1.0
+
+
+def make_loaders(
+    manifest: Manifest, config: TrainConfig, *, root: Path | None, n_workers: int, pin: bool, on_error: OnError = "stop"
+) -> DataBunch:
     """Train and valid loaders with the transforms of the config."""
     return DataBunch.from_manifest(
         manifest,
@@ -93,6 +106,7 @@ def make_loaders(manifest: Manifest, config: TrainConfig, *, root: Path | None, 
         root=root,
         pin_memory=pin,
         balance=config.balance,
+        on_error=on_error,
     )
 
 

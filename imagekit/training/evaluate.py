@@ -5,7 +5,7 @@ Shapes: K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,15 +216,20 @@ def _require_labels(manifest: Manifest, split: str) -> None:
 
 def require_same_vocab(trained: Trained, manifest: Manifest) -> None:
     """Raise CheckpointError where the checkpoint knows other classes than the manifest."""
-    ours, theirs = trained.vocab, list(manifest.vocab)
+    require_same_classes(trained.vocab, manifest, where=trained.path, fix="evaluate on a manifest of the same classes")
+
+
+def require_same_classes(vocab: Sequence[str], manifest: Manifest, *, where: Path, fix: str) -> None:
+    """Raise CheckpointError where a checkpoint, at `where`, was trained on other classes than the manifest has."""
+    ours, theirs = list(vocab), list(manifest.vocab)
     if ours == theirs:
         return
     different = sorted(set(ours) ^ set(theirs))[:5]
     words = f"; not in both: {', '.join(different)}" if different else "; the order differs"
     raise CheckpointError(
         f"the checkpoint was trained on other classes than the manifest has{words}",
-        where=f"{trained.path} and {manifest.path}",
-        fix="evaluate on a manifest of the same classes",
+        where=f"{where} and {manifest.path}",
+        fix=fix,
     )
 
 

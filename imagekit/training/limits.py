@@ -56,7 +56,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "crop_scale": (0.01, 1),
 }
 # the same, where 0 is off
-BOUNDS_OR_OFF: Mapping[str, tuple[float, float]] = {"mixup": (0.01, 100), "cutmix": (0.01, 100)}
+BOUNDS_OR_OFF: Mapping[str, tuple[float, float]] = {"mixup": (0.01, 100), "cutmix": (0.01, 100), "presize": (1, 4096)}
 
 
 def list_problems(problems: Sequence[ImagekitError]) -> str:
@@ -89,6 +89,7 @@ def find_problems(
         partial(_together, v),
         partial(_lsuv, v),
         partial(_body, v),
+        partial(_presize, v),
     ]
     return [*wrong.values(), *(error for check in checks for error in _caught(check))]
 
@@ -211,4 +212,13 @@ def _body(v: Mapping[str, Any]) -> None:
             f"body_lr is {v['body_lr']} and freeze is body: what is held still learns at no rate",
             where="body_lr, freeze",
             fix="leave one of them out",
+        )
+
+
+def _presize(v: Mapping[str, Any]) -> None:
+    if 0 < v["presize"] < v["size"]:
+        raise ConfigError(
+            f"presize is {v['presize']} and size is {v['size']}: no crop of {v['size']} pixels can be taken out of it",
+            where="presize, size",
+            fix=f"give a presize of {v['size']} or more, a quarter more say, or 0 to do without",
         )

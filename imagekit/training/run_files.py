@@ -22,20 +22,26 @@ from imagekit.learner.learner import Learner
 from imagekit.manifest.read import Manifest
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.status import write_status
-from imagekit.training.assemble import VALID_CROP_SCALE, autocast_dtype
+from imagekit.training.assemble import autocast_dtype, valid_crop_scale
 from imagekit.training.channels import RunStats
 from imagekit.training.checks import Checked
+from imagekit.training.running import Running
 from imagekit.training.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beginning:
-    """What is settled when a run begins: settings, data, device and weights that were checked, statistics."""
+    """What is settled when a run begins: settings, data, device and weights that were checked, statistics.
+
+    root: where the images are, if somebody said so. running: how it is executed.
+    """
 
     settings: Settings
     checked: Checked
     stats: RunStats
     command: Sequence[str]
+    root: Path | None
+    running: Running
 
 
 def start_run(run: Path, begin: Beginning) -> RunLayout:
@@ -49,7 +55,8 @@ def start_run(run: Path, begin: Beginning) -> RunLayout:
     manifest = begin.checked.manifest
     write_text(layout.config, config)
     argv = list(begin.command or sys.argv[:1])
-    write_json(layout.command, {"argv": argv, "rows_sha256": manifest.metadata.rows_sha256})
+    facts = {"argv": argv, "rows_sha256": manifest.metadata.rows_sha256, "running": begin.running.to_dict()}
+    write_json(layout.command, facts)
     write_json(layout.environment, environment)
     write_json(layout.data, data)
     names = {"vocab": list(manifest.vocab), "class_names": list(manifest.metadata.class_names)}
@@ -63,6 +70,7 @@ def data_facts(begin: Beginning) -> dict[str, Any]:
     metadata, weights = manifest.metadata, begin.checked.weights
     return {
         "manifest": str(manifest.path),
+        "root": None if begin.root is None else str(begin.root),
         "rows_sha256": metadata.rows_sha256,
         "recipe": None if metadata.recipe is None else dict(metadata.recipe),
         "label_rule": metadata.label_rule,
@@ -112,7 +120,7 @@ def checkpoint_state(learner: Learner, begin: Beginning) -> Callable[..., Mappin
         "std": list(channels.std),
         "stats": begin.stats.to_dict(),
         "size": config.size,
-        "crop": VALID_CROP_SCALE,
+        "crop": valid_crop_scale(config),
         # what `auto` came to
         "precision": _PRECISIONS[autocast_dtype(config.precision, begin.checked.device)],
         "config": config.to_dict(),
@@ -126,17 +134,24 @@ def checkpoint_state(learner: Learner, begin: Beginning) -> Callable[..., Mappin
         is_averaged = best and ema is not None and is_of_average(config.best_by)
         if is_averaged and ema is not None:
             loop["model"] = ema.weights()
+        n_batches = max(1, len(learner.data.train_dl))
         progress = {
-            # samples of the epoch under way that were learnt from: none, for checkpoints are of whole epochs
-            "cursor": 0,
+            # samples of the epoch under way that were learnt from or left out
+            "cursor": min(loop["batches_done"] * config.batch_size, _n_samples(learner)),
             "epoch": loop["epochs_done"],
-            "position": loop["epochs_done"] / max(1, learner.n_epochs),
+            "position": (loop["epochs_done"] + loop["batches_done"] / n_batches) / max(1, learner.n_epochs),
             "row": dict(learner.row),
             "is_averaged": is_averaged,
         }
         return {**loop, **progress, **fixed}
 
     return state
+
+
+def _n_samples(learner: Learner) -> int:
+    """Samples of an epoch."""
+    data: Any = learner.data
+    return int(data.train_dl.n_samples)
 
 
 _PRECISIONS = {torch.bfloat16: "bf16", torch.float16: "fp16", None: "fp32"}

@@ -28,7 +28,7 @@ from imagekit.training.limits import PRECISIONS
 
 REQUIRED = ("model", "model_name", "model_args", "vocab", "mean", "std", "size", "config")
 # the settings that decide how images are seen and computed with; one that is refused today must cost no finished run
-SEEING = ("size", "batch_size", "precision", "target_column", "fold")
+SEEING = ("size", "presize", "crop_scale", "batch_size", "precision", "target_column", "fold")
 _EPOCH = re.compile(r"epoch-([0-9]{1,9})")
 
 

@@ -157,7 +157,7 @@ def test_a_checkpoint_holds_all_that_using_it_elsewhere_needs(trained):
 
     assert set(state) == {
         "format_version", "model", "model_name", "model_args", "vocab", "class_names", "mean", "std", "stats", "size",
-        "crop", "optimizer", "epochs_done", "epoch", "cursor", "position", "n_iter", "callbacks", "is_averaged", "row",
+        "crop", "optimizer", "epochs_done", "batches_done", "epoch", "cursor", "position", "n_iter", "callbacks", "is_averaged", "row",
         "precision", "config", "rows_sha256", "versions", "threads",
     }  # fmt: skip
     assert (state["size"], state["crop"], state["vocab"]) == (16, 1.0, ["cat", "dog"])

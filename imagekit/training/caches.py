@@ -1,0 +1,182 @@
+"""The cache of a training run: chosen, made, and put behind its loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from imagekit.data.bunch import DataBunch
+from imagekit.data.caching import (
+    Facts,
+    Plan,
+    Share,
+    choose_cache,
+    decode_rate,
+    free_memory,
+    is_there,
+    join,
+    room_of,
+    share_images,
+)
+from imagekit.data.dataset import ManifestDataset
+from imagekit.data.device_cache import DeviceLoader, total_bytes, why_not
+from imagekit.data.loaders import Loader
+from imagekit.data.store import PixelStore
+from imagekit.errors import ConfigError, ManifestError
+from imagekit.manifest.read import Manifest
+from imagekit.training.config import TrainConfig
+from imagekit.training.running import Running
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cached:
+    """The data with its cache. plan: what it is and why."""
+
+    manifest: Manifest
+    data: DataBunch
+    plan: Plan
+    stores: Sequence[PixelStore] = ()
+
+    @property
+    def line(self) -> str | None:
+        """What a person should hear of it; nothing where none was asked for."""
+        return f"cache: {self.plan.kind}; {self.plan.why}" if self.plan.why else None
+
+    def can_cache(self) -> tuple[int, int] | None:
+        """The bytes that a cache in memory would need and that are free; None where there can be none."""
+        shares, impossible = _shares(self.manifest, [self.data.train_ds, self.data.valid_ds])
+        return None if impossible else (_n_bytes(shares), free_memory())
+
+    def remarks(self) -> list[str]:
+        """What went wrong with the stores while they were used."""
+        n_damaged = sum(store.n_damaged for store in self.stores)
+        remarks = [f"{n_damaged:,} images in the cache were damaged and decoded anew"] if n_damaged else []
+        if any(store.is_full for store in self.stores):
+            remarks.append("the disk of the cache is full: the images that have no room are decoded in every epoch")
+        return remarks
+
+    def close(self) -> None:
+        """End the workers, give the stores back."""
+        self.data.close()
+        for store in self.stores:
+            store.close()
+
+
+def with_cache(
+    manifest: Manifest, data: DataBunch, config: TrainConfig, running: Running, *, device: torch.device
+) -> Cached:
+    """Put the cache that was asked for behind the loaders; `auto` chooses one.
+
+    Raises ConfigError, ManifestError or OutputError where the one that was asked for cannot be.
+    """
+    datasets: list[ManifestDataset] = [data.train_ds, data.valid_ds]
+    if running.cache == "none":
+        return Cached(manifest=manifest, data=data, plan=Plan(kind="none", why="", n_bytes=0))
+    shares, impossible = _shares(manifest, datasets)
+    if running.cache == "auto":
+        plan = choose_cache(_facts(datasets, shares, impossible, config, running, device))
+    else:
+        plan = _asked_for(running, shares, impossible, datasets)
+    if plan.kind == "device":
+        return Cached(manifest=manifest, data=_on_device(manifest, data, config, running, device), plan=plan)
+    stores = join(shares, plan.kind, room_of(running.cache_limit)) if plan.kind in ("ram", "disk") else []
+    return Cached(manifest=manifest, data=data, plan=plan, stores=stores)
+
+
+def _asked_for(
+    running: Running, shares: Sequence[Share], impossible: ManifestError | None, datasets: Sequence[ManifestDataset]
+) -> Plan:
+    """Raises what stands in the way of the kind that was asked for."""
+    if running.cache == "device":
+        return Plan(kind="device", why="as asked for", n_bytes=total_bytes(datasets))
+    if impossible is not None:
+        raise impossible
+    n_bytes, limit = _n_bytes(shares), running.cache_limit
+    most = free_memory() if limit is None else limit
+    if running.cache == "ram" and n_bytes > most:
+        raise ConfigError(
+            f"the cache would take {n_bytes / 1e9:,.2f} GB of memory, and"
+            f" {'the limit is' if limit is not None else 'there are'} {most / 1e9:,.2f} GB",
+            where="--cache ram",
+            fix="use --cache disk or none, a smaller presize, or a smaller subset",
+        )
+    return Plan(kind=running.cache, why=f"as asked for, {n_bytes / 1e9:,.2f} GB", n_bytes=n_bytes)
+
+
+def _shares(manifest: Manifest, datasets: Sequence[ManifestDataset]) -> tuple[Sequence[Share], ManifestError | None]:
+    try:
+        return share_images(manifest, datasets), None
+    except ManifestError as error:
+        return [], error
+
+
+def _n_bytes(shares: Sequence[Share]) -> int:
+    return sum(share.n_bytes for share in shares)
+
+
+def _facts(
+    datasets: Sequence[ManifestDataset],
+    shares: Sequence[Share],
+    impossible: ManifestError | None,
+    config: TrainConfig,
+    running: Running,
+    device: torch.device,
+) -> Facts:
+    folder = room_of(running.cache_limit).folder
+    return Facts(
+        n_bytes=_n_bytes(shares),
+        n_images=sum(len(dataset) for dataset in datasets),
+        n_epochs=config.epochs,
+        images_per_s=decode_rate(datasets[0]) * max(1, running.n_workers),
+        free_memory=free_memory(),
+        limit=running.cache_limit,
+        there=not impossible and is_there(shares, folder),
+        on_device=_free_on(device) if all(why_not(dataset) is None for dataset in datasets) else None,
+        impossible=None if impossible is None else impossible.what,
+    )
+
+
+def _free_on(device: torch.device) -> int | None:
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def _on_device(
+    manifest: Manifest, data: DataBunch, config: TrainConfig, running: Running, device: torch.device
+) -> DataBunch:
+    """The same batches, with the images of both datasets on the device."""
+    balance_by = data.train_ds.targets() if config.balance else None
+    train = _device_loader(manifest, data.train_dl, running, device, shuffle=True, balance_by=balance_by)
+    valid = _device_loader(manifest, data.valid_dl, running, device, shuffle=False, balance_by=None)
+    return DataBunch(train, valid, data.c_in, data.c_out)
+
+
+def _device_loader(
+    manifest: Manifest,
+    loader: Loader[Any],
+    running: Running,
+    device: torch.device,
+    *,
+    shuffle: bool,
+    balance_by: torch.Tensor | None,
+) -> Any:
+    dataset: ManifestDataset = loader.dataset
+    fixed = ManifestDataset(
+        manifest,
+        dataset.split,
+        transforms=dataset.pipeline.transforms[: dataset.pipeline.n_fixed],
+        root=dataset.root,
+        seed=dataset.seed,
+    )
+    decoder = Loader(
+        fixed,
+        batch_size=loader.batch_size,
+        shuffle=False,
+        n_workers=running.n_workers,
+        on_error="skip" if running.on_error == "skip" else "stop",
+    )
+    return DeviceLoader(
+        dataset, batch_size=loader.batch_size, shuffle=shuffle, device=device, decoder=decoder, balance_by=balance_by
+    )

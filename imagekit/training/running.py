@@ -1,0 +1,80 @@
+"""How a run is executed: what changes its speed and its safety, and never its weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from imagekit.data.caching import check_kind
+from imagekit.errors import ConfigError
+
+_EVERY = re.compile(r"([1-9][0-9]{0,8})([smh]?)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)B?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+ON_ERROR = ("stop", "skip")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """n_workers: decoding processes, 0 for none. cache: auto, none, ram, disk or device. cache_limit: bytes, or None
+    for half of what is free. checkpoint_every: "500" steps, or "10m" minutes (s, h); None for whole epochs alone.
+    on_error: "stop" or "skip" where an image cannot be used.
+
+    Raises ConfigError for what cannot be.
+    """
+
+    n_workers: int = 0
+    cache: str = "none"
+    cache_limit: int | None = None
+    checkpoint_every: str | None = "10m"
+    on_error: str = "stop"
+
+    def __post_init__(self) -> None:
+        check_kind(self.cache)
+        if self.checkpoint_every is not None and not _EVERY.fullmatch(self.checkpoint_every):
+            raise ConfigError(
+                f'checkpoint_every is "{self.checkpoint_every}", must be steps or a time',
+                where="--checkpoint-every",
+                fix="give 500 for steps, or 10m for minutes",
+            )
+        if self.on_error not in ON_ERROR:
+            raise ConfigError(
+                f'on_error is "{self.on_error}", must be stop or skip', where="--on-error", fix="leave it out to stop"
+            )
+
+    @property
+    def steps_between(self) -> int | None:
+        """Training steps between checkpoints, or None."""
+        number, unit = self._every()
+        return number if number and not unit else None
+
+    @property
+    def seconds_between(self) -> float | None:
+        """Seconds between checkpoints, or None."""
+        number, unit = self._every()
+        return number * _SECONDS[unit] if unit else None
+
+    def _every(self) -> tuple[int, str]:
+        found = _EVERY.fullmatch(self.checkpoint_every or "")
+        return (int(found[1]), found[2]) if found else (0, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Running:
+        """What `to_dict` gave; keys that are not known are passed over, for they change no weights."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+def parse_bytes(text: str) -> int:
+    """1500000, 800MB or 1.5 GB in bytes; K, M, G, T are powers of 1000. Raises ConfigError for anything else."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(f'"{text}" is no number of bytes', where="--cache-limit", fix="give 800MB or 20GB, say")
+    return int(float(found[1]) * 1000 ** _POWERS[found[2].upper()])
