@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from imagekit.data.bunch import DataBunch
+from imagekit.data.feed import DeviceFeed
 from imagekit.data.loaders import valid_split
 from imagekit.errors import ImagekitError
 from imagekit.files.lock import output_lock
@@ -84,17 +88,21 @@ def learner_of(checked: Checked, cached: Cached, config: TrainConfig, stats: Run
 
 
 def load(checked: Checked, config: TrainConfig, running: Running, *, root: Path | None) -> Cached:
-    """The loaders of a run with their cache."""
-    is_cuda = checked.device.type == "cuda"
+    """The loaders of a run with their cache; what comes from them lies on a CUDA device, or is on its way there."""
+    device = checked.device
     data = make_loaders(
         checked.manifest,
         config,
         root=root,
         n_workers=running.n_workers,
-        pin=is_cuda,
+        pin=device.type == "cuda",
         on_error="skip" if running.on_error == "skip" else "stop",
     )
-    return with_cache(checked.manifest, data, config, running, device=checked.device)
+    cached = with_cache(checked.manifest, data, config, running, device=device)
+    if device.type != "cuda" or cached.plan.kind == "device":
+        return cached
+    feeds: list[Any] = [DeviceFeed(loader, device) for loader in (data.train_dl, data.valid_dl)]
+    return replace(cached, data=DataBunch(*feeds, data.c_in, data.c_out))
 
 
 def fit_and_report(
