@@ -44,8 +44,7 @@ class CheckpointCallback(Callback):
     """
 
     _order = 60
-    # the last at these: all others have counted the batch, or begun the epoch
-    _orders: ClassVar = {"begin_epoch": 300, "after_batch": 300}
+    _orders: ClassVar = {"after_batch": 300}  # the last: all others have counted the batch
 
     def __init__(
         self,
@@ -152,8 +151,6 @@ class CheckpointCallback(Callback):
         return self.learner.epochs_done, self.learner.batches_done
 
     def _is_due(self) -> bool:
-        if self._place == self._saved:
-            return False
         is_far = self.every is not None and self.learner.n_iter - self._saved_n_iter >= self.every
         return is_far or (self.every_s is not None and self._clock() - self._saved_at >= self.every_s)
 

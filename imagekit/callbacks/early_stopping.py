@@ -50,7 +50,7 @@ class EarlyStopping(Callback):
     def begin_epoch(self) -> None:
         """Ready to count; or stop again."""
         self._in_epoch, self._is_counted, self.stopped_epoch = True, False, None
-        if self.learner.epoch == self.learner.i_batch == 0:
+        if self.learner.epoch == 0:
             self.best, self.n_waited = None, 0
         self._stop_if_due()
 

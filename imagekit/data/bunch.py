@@ -53,10 +53,14 @@ def get_dls(
 
 
 class DataBunch:
-    """A train and a valid loader, and how many channels and classes a model for them has (None where nobody said)."""
+    """A train and a valid loader (Loader, or what stands for one), and how many channels and classes a model for them has (None where nobody said)."""
 
     def __init__(
-        self, train_dl: Loader[Any], valid_dl: Loader[Any], c_in: int | None = None, c_out: int | None = None
+        self,
+        train_dl: Any,
+        valid_dl: Any,
+        c_in: int | None = None,
+        c_out: int | None = None,
     ) -> None:
         self.train_dl, self.valid_dl, self.c_in, self.c_out = train_dl, valid_dl, c_in, c_out
 

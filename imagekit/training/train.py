@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from imagekit.data.bunch import DataBunch
 from imagekit.data.feed import DeviceFeed
@@ -101,8 +100,8 @@ def load(checked: Checked, config: TrainConfig, running: Running, *, root: Path 
     cached = with_cache(checked.manifest, data, config, running, device=device)
     if device.type != "cuda" or cached.plan.kind == "device":
         return cached
-    feeds: list[Any] = [DeviceFeed(loader, device) for loader in (data.train_dl, data.valid_dl)]
-    return replace(cached, data=DataBunch(*feeds, data.c_in, data.c_out))
+    train, valid = (DeviceFeed(loader, device) for loader in (data.train_dl, data.valid_dl))
+    return replace(cached, data=DataBunch(train, valid, data.c_in, data.c_out))
 
 
 def fit_and_report(
