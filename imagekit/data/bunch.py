@@ -53,7 +53,10 @@ def get_dls(
 
 
 class DataBunch:
-    """A train and a valid loader (Loader, or what stands for one), and how many channels and classes a model for them has (None where nobody said)."""
+    """A train and a valid loader, and how many channels and classes a model for them has (None where nobody said).
+
+    Loaders, or what stands for one: a DeviceLoader, a DeviceFeed.
+    """
 
     def __init__(
         self,

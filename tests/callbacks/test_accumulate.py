@@ -132,6 +132,17 @@ def test_a_batch_cancelled_after_its_share_was_told_does_not_count():
     torch.testing.assert_close(cancelled, weights_after(1, joined(batches[1:], 2)))
 
 
+def test_a_group_whose_first_batch_came_to_nothing_is_that_of_the_others_to_the_bit():
+    batches = blobs([4, 3, 5], seed=1)
+    late = CancelWhere("after_loss", 0)
+    late._order = 97  # type: ignore[misc]
+
+    cancelled = weights_after(1, batches, GradientAccumulation(2), late)
+
+    # a checkpoint between the two would know nothing of the first
+    assert torch.equal(cancelled, weights_after(1, batches, GradientAccumulation(2), CancelWhere("begin_batch", 0)))
+
+
 def test_gradients_of_a_cancelled_epoch_are_dropped():
     batches = blobs([4, 3, 5], seed=1)
     cancel = EventLog("begin_batch", CancelEpochException(), nth=2)  # batch 0 waits for batch 1

@@ -11,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learner.toy import EventLog, Loaders, blobs, conv_net, images, loaders, make_learner
+from learner.toy import EventLog, Loaders, ShuffledLoaders, blobs, conv_net, images, loaders, make_learner
 
 from imagekit.callbacks import checkpoint
+from imagekit.callbacks.accumulate import GradientAccumulation
 from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.checkpoint import CheckpointCallback, epoch_path
 from imagekit.callbacks.metrics import MetricsCallback
@@ -21,6 +22,7 @@ from imagekit.callbacks.recorder import RecorderCallback
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.errors import CheckpointError, ConfigError
 from imagekit.learner.callback import Callback
+from imagekit.learner.events import CancelEpochException, CancelTrainException
 from imagekit.learner.learner import Learner
 from imagekit.runs.checkpoint import load_checkpoint, save_checkpoint
 from imagekit.runs.layout import RunLayout
@@ -54,8 +56,8 @@ def test_last_is_the_last_epoch_and_best_the_last_that_was_best(layout: RunLayou
 
     assert load_checkpoint(layout.last)["epochs_done"] == 3
     assert load_checkpoint(layout.best)["epochs_done"] == 2
-    events = [(event["event"], event["epoch"], event["best"]) for event in read_events(layout.events)]
-    assert events == [("checkpoint", 1, True), ("checkpoint", 2, True), ("checkpoint", 3, False)]
+    events = [(event["event"], event["epoch"], event.get("best")) for event in read_events(layout.events)]
+    assert events == [("checkpoint", epoch, is_best) for epoch, is_best in enumerate([None, True, True, False])]
 
 
 def test_the_best_is_told_that_it_is_to_be_used_and_not_gone_on_from(layout: RunLayout):
@@ -110,7 +112,8 @@ def run(layout: RunLayout, *callbacks: Callback, resume: bool = False) -> Learne
     state = load_checkpoint(layout.last, required=("model", "optimizer", "epochs_done")) if resume else None
     saver = CheckpointCallback(layout, whole_state(learner), top_k=2, monitor="valid_loss")
     first_epoch = learner.load_state_dict(state) if state else 0
-    learner.fit(4, [saver, RecorderCallback(layout), *callbacks], first_epoch=first_epoch)
+    first_batch = learner.batches_done
+    learner.fit(4, [saver, RecorderCallback(layout), *callbacks], first_epoch=first_epoch, first_batch=first_batch)
     return learner
 
 
@@ -135,6 +138,181 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path,
     assert [path.name for path in kept_files(broken)] == [path.name for path in kept_files(whole)]
     for one, other in zip(kept_files(broken), kept_files(whole), strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+# -- inside an epoch --------------------------------------------------------------------------------------------------
+
+
+def places(layout: RunLayout) -> list[tuple[int, int]]:
+    """Epochs and batches done, of each checkpoint in its turn."""
+    found = [event for event in read_events(layout.events) if event["event"] == "checkpoint"]
+    return [(event["epoch"], event.get("batch", 0)) for event in found]
+
+
+def fit_inside(layout: RunLayout, *callbacks: Callback, n_batches: int = 5, n_epochs: int = 2, **options: Any) -> None:
+    learner = make_learner(loaders([2] * n_batches, [2]), *callbacks)
+    learner.fit(n_epochs, [CheckpointCallback(layout, whole_state(learner), **options)])
+
+
+def test_before_its_first_batch_a_fit_can_be_gone_on_from(layout: RunLayout):
+    class Look(Callback):
+        def begin_batch(self) -> None:
+            self.learner.seen = load_checkpoint(layout.last)
+
+    learner = make_learner(None, Look())
+
+    learner.fit(1, [CheckpointCallback(layout, whole_state(learner)), EventLog("after_pred", CancelTrainException())])
+
+    assert (learner.seen["epochs_done"], learner.seen["batches_done"]) == (0, 0)
+    assert learner.seen["optimizer"] is not None
+    assert torch.equal(learner.seen["model"]["weight"], learner.model.weight)
+
+
+def test_a_fit_that_goes_on_does_not_begin_with_a_checkpoint(layout: RunLayout):
+    learner = make_learner(loaders([2, 2], [2]))
+
+    learner.fit(2, [CheckpointCallback(layout, whole_state(learner))], first_epoch=1)
+
+    assert places(layout) == [(2, 0)]
+
+
+def test_every_so_many_steps_since_the_last_there_is_one(layout: RunLayout):
+    fit_inside(layout, every=2)
+
+    assert places(layout) == [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4), (2, 0)]
+
+
+def test_a_distance_longer_than_an_epoch_is_counted_from_its_checkpoint(layout: RunLayout):
+    fit_inside(layout, every=6)
+
+    assert places(layout) == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_a_fit_that_goes_on_counts_from_where_it_begins(layout: RunLayout):
+    learner = make_learner(loaders([2] * 5, [2]))
+
+    learner.fit(2, [CheckpointCallback(layout, whole_state(learner), every=3)], first_epoch=1)
+
+    assert places(layout) == [(1, 3), (2, 0)]
+
+
+def test_steps_are_counted_and_not_batches(layout: RunLayout):
+    fit_inside(layout, GradientAccumulation(2), every=2)
+
+    assert places(layout) == [(0, 0), (0, 4), (1, 0), (1, 4), (2, 0)]
+
+
+class Clock(Callback):
+    """Seconds that pass with the batches: ten each."""
+
+    now = 0.0
+
+    def begin_batch(self) -> None:
+        self.now += 10.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_every_so_many_seconds_since_the_last_there_is_one(layout: RunLayout):
+    clock = Clock()
+
+    fit_inside(layout, clock, every_s=20.0, clock=clock, n_batches=5)
+
+    assert places(layout) == [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4), (2, 0)]
+
+
+def test_when_it_is_time_a_group_of_batches_comes_to_its_step_first(layout: RunLayout):
+    clock = Clock()
+
+    fit_inside(layout, clock, GradientAccumulation(4), every_s=10.0, clock=clock, n_batches=6, n_epochs=1)
+
+    assert places(layout) == [(0, 0), (0, 4), (0, 6), (1, 0)]
+
+
+def test_what_others_count_at_the_end_of_a_batch_is_in_the_checkpoint(layout: RunLayout):
+    class Counter(Callback):
+        _order = 250
+        n = 0
+
+        def after_batch(self) -> None:
+            self.n += self.in_train
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"n": self.n}
+
+    fit_inside(layout, Counter(), EventLog("begin_batch", CancelTrainException(), nth=4), every=1)
+
+    assert load_checkpoint(layout.last)["callbacks"]["counter"] == {"n": 3}
+
+
+class Stop(Callback):
+    """Ask for a stop in a batch, or at an event."""
+
+    def __init__(self, at: str, nth: int) -> None:
+        self.at, self.n_left = at, nth
+
+    def after_pred(self) -> None:
+        self._count("after_pred")
+
+    def after_epoch(self) -> None:
+        self._count("after_epoch")
+
+    def _count(self, event: str) -> None:
+        self.n_left -= event == self.at
+        self.learner.stop |= not self.n_left
+
+
+@pytest.mark.parametrize(
+    ("at", "nth", "found"),
+    [
+        ("after_pred", 3, [(0, 0), (0, 3)]),
+        ("after_pred", 6, [(0, 0), (0, 5)]),  # in validation
+        ("after_epoch", 1, [(0, 0), (1, 0)]),  # which has one already
+    ],
+)
+def test_a_stopped_fit_leaves_a_checkpoint_of_where_it_was(
+    layout: RunLayout, at: str, nth: int, found: list[tuple[int, int]]
+):
+    fit_inside(layout, Stop(at, nth))
+
+    assert places(layout) == found
+    saved = load_checkpoint(layout.last)
+    assert (saved["epochs_done"], saved["batches_done"]) == found[-1]
+
+
+@pytest.mark.parametrize("event", ["after_batch", "begin_validate"])
+def test_a_training_that_a_callback_ends_has_no_checkpoint_inside_an_epoch(layout: RunLayout, event: str):
+    fit_inside(layout, EventLog(event, CancelTrainException()))
+
+    assert places(layout) == [(0, 0)]
+
+
+def test_of_an_epoch_whose_training_was_cancelled_validation_is_left(layout: RunLayout):
+    fit_inside(layout, EventLog("begin_batch", CancelEpochException(), nth=3), Stop("after_pred", 3))
+
+    assert places(layout) == [(0, 0), (0, 5)]
+
+
+@pytest.mark.parametrize("event", ["begin_batch", "after_backward", "after_batch", "begin_validate", "after_epoch"])
+def test_after_an_error_nothing_is_written(layout: RunLayout, event: str):
+    with pytest.raises(OSError, match="broken"):
+        fit_inside(layout, EventLog(event, OSError("broken")))
+
+    assert places(layout) == [(0, 0)]
+
+
+def test_a_stop_while_a_kill_hits_a_checkpoint_leaves_the_one_before(
+    layout: RunLayout, monkeypatch: pytest.MonkeyPatch
+):
+    fit_inside(layout, Stop("after_pred", 2))
+
+    kill_before(layout.last, monkeypatch)
+    learner = make_learner(ShuffledLoaders(blobs([10], seed=1)[0], [], size=2))
+    with pytest.raises(KeyboardInterrupt):
+        learner.fit(2, [CheckpointCallback(layout, whole_state(learner), every=1)], first_batch=2)
+
+    assert load_checkpoint(layout.last)["batches_done"] == 2
 
 
 # -- the k best -------------------------------------------------------------------------------------------------------
@@ -231,6 +409,7 @@ def test_nothing_falls_out_before_the_new_ones_are_on_the_disk(layout: RunLayout
     fit_kept(layout, [0.25, 0.5], top_k=1)
 
     assert seen == [
+        ("last.pt", []),
         ("epoch-0001.pt", [1]),
         ("last.pt", [1]),
         ("epoch-0002.pt", [1, 2]),
@@ -373,3 +552,35 @@ def test_a_mode_that_is_none_is_refused(layout: RunLayout):
         'mode is "up", must be "max" or "min"\n  where: CheckpointCallback: mode\n'
         '  fix: leave it out: that is "min" for a loss or an error, else "max"'
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"every": 0},
+            "every is 0, must be a whole number, at least 1\n  where: CheckpointCallback: every\n"
+            "  fix: give the training steps from one checkpoint to the next, 1000 say",
+        ),
+        (
+            {"every": 1.5},
+            "every is 1.5, must be a whole number, at least 1\n  where: CheckpointCallback: every\n"
+            "  fix: give the training steps from one checkpoint to the next, 1000 say",
+        ),
+        (
+            {"every_s": 0.0},
+            "every_s is 0.0, must be above 0 and finite\n  where: CheckpointCallback: every_s\n"
+            "  fix: give the seconds from one checkpoint to the next, 600 say",
+        ),
+        (
+            {"every_s": math.nan},
+            "every_s is nan, must be above 0 and finite\n  where: CheckpointCallback: every_s\n"
+            "  fix: give the seconds from one checkpoint to the next, 600 say",
+        ),
+    ],
+)
+def test_distances_that_cannot_be_are_refused(layout: RunLayout, options: dict[str, Any], text: str):
+    with pytest.raises(ConfigError) as caught:
+        CheckpointCallback(layout, lambda best: {}, **options)
+
+    assert str(caught.value) == text

@@ -140,6 +140,26 @@ def test_a_checkpoint_holds_the_count_of_its_own_epoch():
     assert learner.find(EarlyStopping).n_waited == 1
 
 
+def test_a_checkpoint_inside_an_epoch_counts_nothing():
+    class SkippedSteps(Callback):
+        """A column that is there from the beginning of the epoch, and the state taken in each batch."""
+
+        def begin_epoch(self) -> None:
+            self.learner.row["skipped_steps"] = 1.0
+
+        def after_batch(self) -> None:
+            self.learner.state_dict()
+
+        def after_epoch(self) -> None:
+            self.learner.row["skipped_steps"] = 1.0 - self.epoch
+
+    stopping = EarlyStopping("skipped_steps", mode="min", patience=1)
+
+    make_learner(loaders([1], [1]), SkippedSteps(), stopping).fit(3)
+
+    assert (stopping.best, stopping.stopped_epoch) == (-1.0, None)
+
+
 def test_the_count_of_another_column_does_not_go_on():
     stopping = EarlyStopping("valid_loss")
 

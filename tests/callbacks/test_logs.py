@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from learner.toy import EventLog, Loaders, blobs, make_learner
+from learner.toy import EventLog, Loaders, ShuffledLoaders, blobs, make_learner
 
 from imagekit.callbacks.logs import CsvLog, JsonLines
 from imagekit.callbacks.metrics import MetricsCallback
@@ -70,6 +70,15 @@ def test_a_resumed_fit_goes_on_where_it_was(path: Path, first_epoch: int, expect
     assert epochs(path) == expected
 
 
+def test_a_fit_that_goes_on_inside_its_first_epoch_begins_the_table_anew(path: Path):
+    dls = ShuffledLoaders(blobs([8], seed=1)[0], [], size=4)
+    make_learner(dls, MetricsCallback(), CsvLog(path)).fit(1)
+
+    make_learner(dls, MetricsCallback(), CsvLog(path)).fit(2, first_batch=1)
+
+    assert epochs(path) == ["1", "2"]
+
+
 def test_a_file_that_is_there_is_not_added_to(path: Path):
     path.write_text("name,phone\n")
 
@@ -113,6 +122,15 @@ def test_events_are_only_ever_added_and_validation_alone_has_none(path: Path):
     learner.fit(1)
 
     assert events(path) == [("start", 0), ("epoch", 1), ("end", 1)] * 2
+
+
+def test_a_fit_that_goes_on_says_so(path: Path):
+    dls = ShuffledLoaders(blobs([8], seed=1)[0], [], size=4)
+
+    make_learner(dls, JsonLines(path)).fit(2, first_epoch=1, first_batch=1)
+
+    assert events(path) == [("resume", 1), ("epoch", 2), ("end", 2)]
+    assert read_events(path)[0]["batch"] == 1
 
 
 def test_a_failure_is_written_down(path: Path):

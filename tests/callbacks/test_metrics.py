@@ -107,3 +107,21 @@ def test_a_second_validation_forgets_the_first():
     first, second = learner.validate(), learner.validate()
 
     assert first == second
+
+
+def test_only_a_begun_epoch_has_a_state():
+    class States(Callback):
+        def __init__(self) -> None:
+            self.seen: list[bool] = []
+
+        def _look(self) -> None:
+            self.seen.append("metrics" in self.learner.state_dict()["callbacks"])
+
+        begin_epoch = after_batch = begin_validate = after_epoch = _look
+
+    states = States()
+
+    make_learner(loaders([4, 4], [4]), MetricsCallback(), states).fit(1)
+
+    assert states.seen == [False, True, True, True, True, False]
+    assert MetricsCallback().state_dict() == {}

@@ -71,7 +71,7 @@ def test_bad_training_loss_stops_at_its_step(layout: RunLayout, value: float):
     assert text == (
         f"the training loss is {value} in epoch 2, step 2\n"
         f"  where: {layout.failure}\n"
-        "  fix: lower the learning rate (it was 0.1); the checkpoints are those of the last good epoch"
+        "  fix: lower the learning rate (it was 0.1); the checkpoints are of an earlier step, and finite"
     )
     assert all(torch.isfinite(param).all() for param in learner.model.parameters())
     assert json.loads(layout.failure.read_text()) == {
@@ -172,7 +172,7 @@ def test_without_validation_images_the_weights_tell_of_the_last_step(layout: Run
     assert text == (
         "weight is no longer finite after epoch 2\n"
         f"  where: {layout.failure}\n"
-        "  fix: lower the learning rate (it was 0.1); the checkpoints are those of the last good epoch"
+        "  fix: lower the learning rate (it was 0.1); the checkpoints are of an earlier step, and finite"
     )
     facts = {"phase": "training", "epoch": 2, "step": 2, "loss": None, "lr": 0.1, "keys": None, "tensor": "weight"}
     assert json.loads(layout.failure.read_text()) == facts
@@ -189,7 +189,8 @@ def test_weights_that_validation_does_not_see_are_looked_at(layout: RunLayout):
         learner_with(layout, SpoilGradient(float("-inf"), epoch=0, i_batch=1), model=model).fit(1)
 
     assert caught.value.what == "0.weight is no longer finite after epoch 1"
-    assert not layout.last.exists()
+    assert (load_checkpoint(layout.last)["epochs_done"], layout.best.exists()) == (0, False)
+    assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(layout.last)["model"].values())
 
 
 def test_a_running_mean_that_is_nan_is_named_and_an_infinite_mask_is_none():
@@ -202,6 +203,67 @@ def test_a_running_mean_that_is_nan_is_named_and_an_infinite_mask_is_none():
 
     assert (well, first_bad_tensor(model)) == (None, "1.running_mean")
     assert first_bad_tensor(nn.Flatten()) is None
+
+
+# inside an epoch
+
+
+def every_step(layout: RunLayout, *callbacks: Callback) -> Learner:
+    """A learner that saves after each step."""
+    learner = make_learner(loaders([4] * 3, [4]), MetricsCallback(), *callbacks)
+    learner.add_callbacks([CheckpointCallback(layout, lambda best: learner.state_dict(), every=1)])
+    return learner
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_weights_that_are_not_finite_are_never_saved_inside_an_epoch(layout: RunLayout, is_guarded: bool):
+    spoil = SpoilGradient(float("inf"), epoch=1, i_batch=1)
+
+    text = failure(every_step(layout, spoil, *([NanGuard(layout)] if is_guarded else [])))
+
+    assert text == (
+        "weight is no longer finite in epoch 2, after step 2\n"
+        f"  where: {layout.failure}\n"
+        "  fix: lower the learning rate (it was 0.1); the checkpoints are of an earlier step, and finite"
+    )
+    facts = {"phase": "training", "epoch": 2, "step": 2, "loss": None, "lr": 0.1, "keys": None, "tensor": "weight"}
+    assert json.loads(layout.failure.read_text()) == facts
+    saved = load_checkpoint(layout.last)
+    assert (saved["epochs_done"], saved["batches_done"]) == (1, 1)
+    assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
+
+
+class StopAfterThree(Callback):
+    """Ask for a stop after the third batch."""
+
+    def after_batch(self) -> None:
+        self.learner.stop = self.i_batch == 2
+
+
+def test_a_stopped_fit_whose_weights_are_not_finite_fails(layout: RunLayout):
+    guard, spoil = NanGuard(layout), SpoilGradient(float("nan"), epoch=0, i_batch=2)
+    learner = learner_with(layout, guard, spoil, StopAfterThree(), dls=loaders([4] * 3, [4]))
+
+    text = failure(learner)
+
+    assert text.startswith("weight is no longer finite in epoch 1, after step 3\n")
+    assert load_checkpoint(layout.last)["batches_done"] == 0
+    assert learner.failure is not None
+
+
+def test_an_interrupt_saves_no_weights_that_are_not_finite(layout: RunLayout):
+    class Interrupt(Callback):
+        def begin_validate(self) -> None:
+            raise KeyboardInterrupt
+
+    spoil = SpoilGradient(float("nan"), epoch=0, i_batch=2)
+    learner = learner_with(layout, spoil, Interrupt(), dls=loaders([4] * 3, [4]))
+
+    with pytest.raises(KeyboardInterrupt):
+        learner.fit(1)
+
+    assert load_checkpoint(layout.last)["batches_done"] == 0
+    assert not layout.failure.exists()
 
 
 # the path of accelerators, on a stand-in for a device: what is asked is asked once a phase
@@ -243,9 +305,24 @@ def test_elsewhere_the_first_bad_step_is_found_at_the_end_of_the_phase(
     assert str(caught.value) == (
         f"the training loss is not a finite number in epoch 1, step {step}\n"
         f"  where: {layout.failure}\n"
-        "  fix: lower the learning rate (it was 0.1); no epoch was whole, so there is no checkpoint yet"
+        "  fix: lower the learning rate (it was 0.1); there is no checkpoint yet"
     )
     assert json.loads(layout.failure.read_text())["loss"] is None
+
+
+def test_elsewhere_a_bad_step_is_known_before_anything_is_saved(layout: RunLayout):
+    learner = make_learner()
+    learner.make_opt()
+    guard = NanGuard(layout)
+    guard.learner = learner
+    guard.begin_epoch()
+    learner.i_batch, learner.loss, learner.in_train = 0, Remote.Loss(float("nan")), True
+    guard.after_loss()
+
+    assert not guard.is_well()
+    assert not layout.failure.exists()
+    with pytest.raises(TrainingError, match="the training loss is not a finite number in epoch 1, step 1"):
+        guard.check()
 
 
 def test_elsewhere_good_steps_pass_both_phases(layout: RunLayout):
@@ -255,8 +332,10 @@ def test_elsewhere_good_steps_pass_both_phases(layout: RunLayout):
     guard.begin_epoch()
     learner.loss = Remote.Loss(1.0)
     guard.after_loss()
+    guard.check()
     guard.begin_validate()
     guard.after_loss()
     guard.after_epoch()
 
+    assert guard.is_well()
     assert not layout.failure.exists()

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from learner.toy import EventLog, Loaders, blobs, make_learner
+from learner.toy import EventLog, Loaders, ShuffledLoaders, blobs, make_learner
 
 from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.metrics import MetricsCallback
@@ -96,6 +96,16 @@ def test_on_a_terminal_there_is_a_header_a_row_an_epoch_and_bars(monkeypatch: py
     assert "epoch 1/2 train" in shown
     assert "epoch 2/2 valid" in shown
     assert "epochs" in shown
+
+
+def test_the_bar_of_an_epoch_that_is_gone_on_with_begins_inside(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    dls = ShuffledLoaders(blobs([12], seed=1)[0], blobs([4], seed=2), size=4)
+
+    make_learner(dls, MetricsCallback(), ProgressCallback()).fit(1, first_batch=2)
+
+    assert re.search(r"epoch 1/1 train: +67%\|.*\| 2/3 ", terminal.getvalue())
+    assert re.search(r"epoch 1/1 valid: +0%\|.*\| 0/1 ", terminal.getvalue())
 
 
 def test_bars_are_taken_away_also_after_an_exception(monkeypatch: pytest.MonkeyPatch):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from learner.toy import EventLog, loaders, make_learner
+from learner.toy import EventLog, ShuffledLoaders, blobs, loaders, make_learner
 
 from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.callbacks.recorder import RecorderCallback, StepRecorder
+from imagekit.callbacks.run_log import RunLog
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
@@ -166,3 +168,69 @@ def test_resumed_fit_cuts_the_rows_back_to_its_first_epoch(layout: RunLayout):
     make_learner(None, MetricsCallback(), RecorderCallback(layout)).fit(3, first_epoch=1)
 
     assert [row["epoch"] for row in read_rows(layout.metrics)] == ["1", "2", "3"]
+
+
+# -- a fit that goes on -----------------------------------------------------------------------------------------------
+
+
+def goes_on(layout: RunLayout, *callbacks: Callback, **options: int) -> list[dict[str, Any]]:
+    """The events of a fit of three epochs of three batches that begins at a later place."""
+    dls = ShuffledLoaders(blobs([12], seed=1)[0], blobs([4], seed=2), size=4)
+    make_learner(dls, MetricsCallback(), RecorderCallback(layout), *callbacks).fit(3, **options)
+    return [{key: event[key] for key in event if key not in ("time", "pid")} for event in read_events(layout.events)]
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 2), (1, 0), (1, 3)])
+def test_a_fit_that_goes_on_says_where(layout: RunLayout, epoch: int, batch: int):
+    events = goes_on(layout, first_epoch=epoch, first_batch=batch)
+
+    assert events[0] == {"event": "resume", "epoch": epoch, "batch": batch, "n_epochs": 3}
+
+
+def test_the_rows_behind_a_begun_epoch_are_made_again(layout: RunLayout):
+    goes_on(layout)
+
+    goes_on(layout, first_epoch=1, first_batch=2)
+
+    assert [row["epoch"] for row in read_rows(layout.metrics)] == ["1", "2", "3"]
+
+
+class StopAt(Callback):
+    """Ask for a stop after a training batch."""
+
+    def __init__(self, epoch: int, i_batch: int) -> None:
+        self.at = (epoch, i_batch)
+
+    def after_step(self) -> None:
+        self.learner.stop = (self.epoch, self.i_batch) == self.at
+
+
+def test_an_interrupt_inside_an_epoch_says_how_far_it_was(layout: RunLayout):
+    events = goes_on(layout, StopAt(1, 1))
+
+    assert events[-1] == {"event": "interrupt", "epoch": 1, "batch": 2}
+    status = read_status(layout.status)
+    assert (status.state, status.epoch) == ("interrupted", 1)
+
+
+def test_a_stop_that_comes_as_a_callback_ends_the_fit_changes_nothing(layout: RunLayout):
+    class End(Callback):
+        _order = 250
+
+        def after_epoch(self) -> None:
+            self.learner.stop, self.learner.stop_reason = True, "enough"
+            raise CancelTrainException
+
+    events = goes_on(layout, End())
+
+    assert events[-1] == {"event": "end", "epoch": 1, "why": "enough"}
+    assert read_status(layout.status).state == "done"
+
+
+def test_the_log_says_where_a_fit_goes_on_and_where_it_was_stopped(layout: RunLayout):
+    goes_on(layout, RunLog(layout, head=["head"]), StopAt(0, 1))
+    goes_on(layout, RunLog(layout), first_batch=2)
+
+    lines = [line.partition(" ")[2] for line in layout.log.read_text().splitlines()]
+    assert lines[:3] == ["head", "start at epoch 1 of 3", "stopped in epoch 1, behind training batch 2"]
+    assert (lines[3], lines[-1]) == ("start at epoch 1 of 3, behind batch 2 of 3", "done")

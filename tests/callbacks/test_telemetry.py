@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from learner.toy import EventLog, Loaders, conv_net, images, make_learner
+from learner.toy import EventLog, Loaders, ShuffledLoaders, conv_net, images, make_learner
 from torch import Tensor, nn
 
 from imagekit.callbacks import telemetry
 from imagekit.callbacks.telemetry import Telemetry, spread_evenly, watched_layers
 from imagekit.errors import CheckpointError, ConfigError
 from imagekit.learner.callback import Callback
-from imagekit.learner.events import CancelBatchException
+from imagekit.learner.events import CancelBatchException, CancelTrainException
 from imagekit.learner.learner import Learner
 from imagekit.models.cnn import lesson_cnn
 from imagekit.models.hooks import Hook
@@ -205,6 +205,66 @@ def test_going_on_with_other_layers_is_refused(tmp_path: Path):
     assert str(caught.value) == (
         f"telemetry.json is of other layers than this model's\n  where: {path}\n"
         "  fix: move it aside, or go on with the model and the layers that it was made with"
+    )
+
+
+def inside(tmp_path: Path, *, find: Any = None) -> dict[str, Any]:
+    """The state of a fit that was killed behind its second batch, before any file was written."""
+    learner = learner_of(small_cnn(), Telemetry(tmp_path / "killed.json", every=1, find=find))
+    learner.fit(1, [EventLog("begin_batch", CancelTrainException(), nth=3)])
+    (tmp_path / "killed.json").unlink()
+    learner.find(Telemetry)._last_written = 0
+    return copy.deepcopy(learner.state_dict())
+
+
+def test_steps_that_no_file_holds_are_in_the_state(tmp_path: Path):
+    state = inside(tmp_path)["callbacks"]["telemetry"]
+
+    assert (state["names"], state["every"], state["steps"]) == (["0", "1"], 1, [1, 2])
+    assert (state["moments"].shape, state["counts"].shape) == ((2, 2, 3), (2, 2, 40))
+
+
+def test_a_checkpoint_of_a_whole_epoch_finds_all_steps_in_the_file(tmp_path: Path):
+    class States(Callback):
+        _order = 60
+
+        def after_epoch(self) -> None:
+            self.found = self.learner.state_dict()["callbacks"]
+            self.steps = read_telemetry(tmp_path / "telemetry.json").steps
+
+    states = States()
+
+    learner_of(small_cnn(), Telemetry(tmp_path / "telemetry.json", every=1), states).fit(1)
+
+    assert (states.found, states.steps) == ({}, [1, 2, 3, 4])
+
+
+def test_steps_of_the_file_beyond_the_checkpoint_are_made_again(tmp_path: Path):
+    path, dls = tmp_path / "telemetry.json", ShuffledLoaders(images([16], seed=1)[0], [], size=4)
+    make_learner(dls, Telemetry(path, every=1), model=small_cnn()).fit(2)
+    before = read_telemetry(path)
+    saw = Telemetry(path, every=1, find=lambda model: watched_layers(model))
+
+    make_learner(dls, saw, model=small_cnn()).fit(2, first_epoch=1, first_batch=1)
+
+    after = read_telemetry(path)
+    assert after.steps == before.steps == list(range(1, 9))
+    assert after.means[0][:5] == before.means[0][:5]
+    assert after.means[0][5:] != before.means[0][5:]  # of other weights
+
+
+def test_a_begun_epoch_of_other_layers_is_refused(tmp_path: Path):
+    state = inside(tmp_path, find=lambda model: [("other", model[0])])
+    dls = ShuffledLoaders(images([16], seed=1)[0], [], size=4)
+    learner = make_learner(dls, Telemetry(tmp_path / "new.json"), model=small_cnn())
+    learner.load_state_dict(state)
+
+    with pytest.raises(CheckpointError) as caught:
+        learner.fit(1, first_batch=learner.batches_done)
+
+    assert str(caught.value) == (
+        "the checkpoint has telemetry of other layers than this model's\n  where: Telemetry: find\n"
+        "  fix: go on with the model and the layers that the epoch was begun with"
     )
 
 

@@ -11,7 +11,7 @@ from imagekit.cli.main import COMMANDS, cli
 
 ORDER = [
     *("recipes", "make-subset", "verify", "manifest", "inspect", "show", "export", "diff"),
-    *("find-lr", "train", "evaluate", "predict", "report", "doctor"),
+    *("find-lr", "train", "evaluate", "predict", "report", "runs", "doctor"),
 ]
 EXPECTED = (0, 3)  # 3: something was found and said; no example may fail
 

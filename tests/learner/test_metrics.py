@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekit.errors import ConfigError
+from imagekit.errors import CheckpointError, ConfigError
 from imagekit.learner.metrics import AvgStats, accuracy, top_k
+from imagekit.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_accuracy_is_the_share_of_right_answers():
@@ -97,3 +101,64 @@ def test_a_batch_of_nothing_leaves_the_means_alone():
     stats.accumulate(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.tensor(float("nan")))
 
     assert stats.means() == {"loss": 0.5, "accuracy": 1.0}
+
+
+# -- a begun epoch, saved ---------------------------------------------------------------------------------------------
+
+
+# doubles whose sums round, so that another grouping shows: those of float32 losses are exact in doubles
+ROUNDING = {"rounding": lambda pred_BK, target: pred_BK.double().exp().mean(), "accuracy": accuracy}
+
+
+def see(stats: AvgStats, sizes: list[int], places: range) -> None:
+    """Let `stats` see the batches at `places` of those with these sizes."""
+    for place in places:
+        generator = torch.Generator().manual_seed(place)
+        pred_BK = torch.randn(sizes[place], 3, generator=generator)
+        target_B = torch.randint(0, 3, (sizes[place],), generator=generator)
+        stats.accumulate(pred_BK, target_B, torch.rand((), generator=generator) / 3)
+
+
+def through_a_file(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    save_checkpoint(path, state)
+    return load_checkpoint(path, required=())
+
+
+@settings(deadline=None, max_examples=12)
+@given(cut=st.integers(0, 150))
+def test_sums_that_go_on_from_a_file_are_equal_to_the_last_bit(tmp_path_factory: pytest.TempPathFactory, cut: int):
+    sizes = [5] * 147 + [3] * 3  # more than are added up at once, then a change of size
+    whole, first, rest = (AvgStats(ROUNDING) for _ in range(3))
+    see(whole, sizes, range(150))
+    see(first, sizes, range(cut))
+
+    rest.load_state_dict(through_a_file(first.state_dict(), tmp_path_factory.mktemp("run") / "last.pt"))
+    see(rest, sizes, range(cut, 150))
+
+    assert rest.means() == whole.means()
+    assert rest.n_images == whole.n_images
+
+
+def test_taking_the_state_changes_no_sum():
+    sizes = [5] * 7
+    asked, alone = AvgStats(ROUNDING), AvgStats(ROUNDING)
+    see(alone, sizes, range(7))
+
+    for place in range(7):
+        see(asked, sizes, range(place, place + 1))
+        asked.state_dict()
+
+    assert asked.means() == alone.means()
+
+
+def test_going_on_with_other_metrics_is_refused():
+    state = AvgStats({"accuracy": accuracy}).state_dict()
+
+    with pytest.raises(CheckpointError) as caught:
+        AvgStats({"top_2": top_k(2)}).load_state_dict(state)
+
+    assert str(caught.value) == (
+        "the begun epoch has measured loss, accuracy, and is to go on with loss, top_2\n"
+        "  where: AvgStats: metrics\n"
+        "  fix: go on with the metrics that the epoch was begun with"
+    )

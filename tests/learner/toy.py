@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,6 +55,35 @@ def images(sizes: list[int], *, seed: int) -> list[Batch]:
 
 def loaders(train: list[int], valid: list[int], *, with_keys: bool = False) -> Loaders:
     return Loaders(blobs(train, seed=1, with_keys=with_keys), blobs(valid, seed=2, with_keys=with_keys))
+
+
+class _Epoch:
+    """The rows of one batch in batches of `size`, in an order of the epoch, from any batch on."""
+
+    def __init__(self, rows: Batch, size: int) -> None:
+        self.rows, self.size = rows, size
+        self.epoch = self.first_batch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.rows[1]) // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.rows[1]), generator=torch.Generator().manual_seed(self.epoch))
+        left = order.split(self.size)[self.first_batch :]
+        self.first_batch = 0
+        return iter([Batch(part[rows] for part in self.rows) for rows in left])
+
+
+class ShuffledLoaders:
+    """Loaders that can begin an epoch at any batch, as a DataBunch can."""
+
+    def __init__(self, rows: Batch, valid_dl: list[Batch], *, size: int) -> None:
+        self.train_dl, self.valid_dl = _Epoch(rows, size), valid_dl
+        self.told: list[tuple[int, int]] = []
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        self.told.append((epoch, first_batch))
+        self.train_dl.epoch, self.train_dl.first_batch = epoch, first_batch
 
 
 def linear(*, seed: int = 0) -> nn.Module:
