@@ -208,20 +208,77 @@ def test_going_on_with_other_layers_is_refused(tmp_path: Path):
     )
 
 
-def inside(tmp_path: Path, *, find: Any = None) -> dict[str, Any]:
-    """The state of a fit that was killed behind its second batch, before any file was written."""
-    learner = learner_of(small_cnn(), Telemetry(tmp_path / "killed.json", every=1, find=find))
-    learner.fit(1, [EventLog("begin_batch", CancelTrainException(), nth=3)])
-    (tmp_path / "killed.json").unlink()
-    learner.find(Telemetry)._last_written = 0
-    return copy.deepcopy(learner.state_dict())
+class Kill(Callback):
+    """End the fit after so many training batches; `state` and `file` are what a kill would leave there."""
+
+    _order = 300
+
+    def __init__(self, path: Path, n_left: int) -> None:
+        self.path, self.n_left = path, n_left
+
+    def after_batch(self) -> None:
+        self.n_left -= self.in_train
+        if not self.n_left:
+            self.state = copy.deepcopy(self.learner.state_dict())
+            self.file = self.path.read_bytes() if self.path.exists() else None
+            raise CancelTrainException
+
+
+def of_eight_batches(callback: Telemetry, *callbacks: Callback) -> Learner:
+    dls = ShuffledLoaders(images([32], seed=1)[0], images([4], seed=2), size=4)
+    return make_learner(dls, callback, *callbacks, model=small_cnn())
+
+
+def killed(path: Path, n_batches: int, **options: Any) -> dict[str, Any]:
+    """Leave what a fit that was killed after so many batches leaves, and return its state."""
+    kill = Kill(path, n_batches)
+    of_eight_batches(Telemetry(path, **options), kill).fit(2)
+    path.unlink() if kill.file is None else path.write_bytes(kill.file)
+    return dict(kill.state)
+
+
+@pytest.mark.parametrize("n_batches", [1, 2, 7, 8, 9, 12, 15])
+def test_a_fit_killed_inside_an_epoch_ends_in_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_batches: int
+):
+    monkeypatch.setattr(telemetry, "MAX_STEPS", 5)
+    whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
+    of_eight_batches(Telemetry(whole, every=1)).fit(2)
+    state = killed(broken, n_batches, every=1)
+
+    again = of_eight_batches(Telemetry(broken, every=1))
+    again.fit(2, first_epoch=again.load_state_dict(state), first_batch=again.batches_done)
+
+    assert broken.read_bytes() == whole.read_bytes()
 
 
 def test_steps_that_no_file_holds_are_in_the_state(tmp_path: Path):
-    state = inside(tmp_path)["callbacks"]["telemetry"]
+    first = killed(tmp_path / "a.json", 2, every=1)["callbacks"]["telemetry"]
+    second = killed(tmp_path / "b.json", 11, every=1)["callbacks"]["telemetry"]
 
-    assert (state["names"], state["every"], state["steps"]) == (["0", "1"], 1, [1, 2])
-    assert (state["moments"].shape, state["counts"].shape) == ((2, 2, 3), (2, 2, 40))
+    assert (first["names"], first["every"], first["steps"]) == (["0", "1"], 1, [1, 2])
+    assert (first["moments"].shape, first["counts"].shape) == ((2, 2, 3), (2, 2, 40))
+    assert second["steps"] == [9, 10, 11]
+
+
+def test_those_of_the_file_stay_out_of_the_state_of_a_fit_that_goes_on(tmp_path: Path):
+    path = tmp_path / "telemetry.json"
+    of_eight_batches(Telemetry(path, every=4)).fit(1)
+    callback = Telemetry(path, every=4)
+
+    of_eight_batches(callback, kill := Kill(path, 2)).fit(2, first_epoch=1)
+
+    assert kill.state["callbacks"]["telemetry"]["steps"] == [9]
+
+
+def test_a_second_fit_from_the_beginning_has_a_state_of_its_own(tmp_path: Path):
+    path = tmp_path / "telemetry.json"
+    learner = of_eight_batches(Telemetry(path, every=1))
+    learner.fit(1)
+
+    learner.fit(1, [kill := Kill(path, 2)])
+
+    assert kill.state["callbacks"]["telemetry"]["steps"] == [1, 2]
 
 
 def test_a_checkpoint_of_a_whole_epoch_finds_all_steps_in_the_file(tmp_path: Path):
@@ -254,9 +311,8 @@ def test_steps_of_the_file_beyond_the_checkpoint_are_made_again(tmp_path: Path):
 
 
 def test_a_begun_epoch_of_other_layers_is_refused(tmp_path: Path):
-    state = inside(tmp_path, find=lambda model: [("other", model[0])])
-    dls = ShuffledLoaders(images([16], seed=1)[0], [], size=4)
-    learner = make_learner(dls, Telemetry(tmp_path / "new.json"), model=small_cnn())
+    state = killed(tmp_path / "killed.json", 2, find=lambda model: [("other", model[0])])
+    learner = of_eight_batches(Telemetry(tmp_path / "new.json"))
     learner.load_state_dict(state)
 
     with pytest.raises(CheckpointError) as caught:
