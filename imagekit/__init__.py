@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from imagekit.subset.verify import verify_subset
     from imagekit.training.config import TrainConfig
     from imagekit.training.evaluate import evaluate
+    from imagekit.training.fill_cache import fill_cache
     from imagekit.training.predict import predict
+    from imagekit.training.resume import resume
+    from imagekit.training.running import Running
     from imagekit.training.train import train
     from imagekit.transforms.compose import compose
     from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
@@ -77,6 +80,7 @@ __all__ = [
     "RandomFlip",
     "RandomResizedCrop",
     "ResizeFixed",
+    "Running",
     "SplitData",
     "SubsetOptions",
     "TrainConfig",
@@ -89,6 +93,7 @@ __all__ = [
     "discover",
     "evaluate",
     "export_manifest",
+    "fill_cache",
     "find_lr",
     "get_dls",
     "grandparent_splitter",
@@ -101,6 +106,7 @@ __all__ = [
     "parent_labeler",
     "predict",
     "read_manifest",
+    "resume",
     "show_batch",
     "show_image",
     "show_manifest",
@@ -132,6 +138,7 @@ _HOME = {
     "RandomFlip": "imagekit.transforms.flips",
     "RandomResizedCrop": "imagekit.transforms.crops",
     "ResizeFixed": "imagekit.transforms.resize",
+    "Running": "imagekit.training.running",
     "SplitData": "imagekit.data.block",
     "SubsetOptions": "imagekit.subset.options",
     "TrainConfig": "imagekit.training.config",
@@ -143,6 +150,7 @@ _HOME = {
     "discover": "imagekit.files.discover",
     "evaluate": "imagekit.training.evaluate",
     "export_manifest": "imagekit.manifest.export",
+    "fill_cache": "imagekit.training.fill_cache",
     "find_lr": "imagekit.learner.lr_find",
     "get_dls": "imagekit.data.bunch",
     "grandparent_splitter": "imagekit.rules.splitters",
@@ -155,6 +163,7 @@ _HOME = {
     "parent_labeler": "imagekit.rules.labelers",
     "predict": "imagekit.training.predict",
     "read_manifest": "imagekit.manifest.read",
+    "resume": "imagekit.training.resume",
     "show_batch": "imagekit.look.pictures",
     "show_image": "imagekit.look.pictures",
     "show_manifest": "imagekit.look.show",

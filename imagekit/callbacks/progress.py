@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -145,10 +146,11 @@ def _say_nothing(line: str) -> None:
 
 
 def write_line(line: str) -> None:
-    """One line on stderr; none where there is no stderr."""
+    """One line on stderr; none where there is no stderr, or nobody who reads it: Ctrl-C ends tee as well."""
     if sys.stderr is not None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 def _epoch(row: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ from imagekit.runs.recorder import append_event
 class SkippedCallback(Callback):
     """Put `skipped`, the samples of the epoch that were left out, into the row, training and validation together.
 
-    Each file is told once, as an event `skip` with its name, phase and reason. `names` are all of them, in the order
-    in which they were met. The loaders must have `skipped`, and a dataset with `row_name`.
+    Each file is told once, as an event `skip` with its name, phase and reason: after its epoch, or before a checkpoint
+    inside it. `names` are all of them, in the order in which they were met, each with the reason. The loaders must have
+    `skipped`, and a dataset with `row_name`.
     """
 
     _order = 30
@@ -38,7 +39,8 @@ class SkippedCallback(Callback):
         self._tell()
 
     def state_dict(self) -> dict[str, Any]:
-        """How many were left out so far in this epoch, and which files were told already."""
+        """How many were left out so far in this epoch, and which files they were; those not told yet are told now."""
+        self._tell()
         n_open = self._n_training() if self.learner.batches_done else 0
         return {"n_before": n_open, "names": dict(self.names)}
 
@@ -54,5 +56,5 @@ class SkippedCallback(Callback):
             for each in loader.skipped:
                 name = loader.dataset.row_name(each.row)
                 if name not in self.names:
-                    self.names[name] = each.error.what
-                    append_event(self.events, "skip", phase=phase, file=name, why=each.error.what)
+                    self.names[name] = each.error.what.removeprefix(f"{name} ")
+                    append_event(self.events, "skip", phase=phase, file=name, why=self.names[name])

@@ -19,6 +19,7 @@ from imagekit.cli.training_options import options_given, settings_of, training_o
         "imagekit cache nette160/metadata.parquet",
         "imagekit cache nette160/metadata.parquet --size 128 --set presize=160 --cache-limit 20GB",
     ],
+    resumes=True,
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @root_option
@@ -55,6 +56,6 @@ def cache(
             root=root,
             n_workers=workers,
             limit=None if cache_limit is None else parse_bytes(cache_limit),
-            options=options_given(ctx, but=("file", "root", "cache_limit", "workers")),
+            options=options_given(ctx),
             progress=bar.report,
         )

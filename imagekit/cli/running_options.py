@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from imagekit.cli.frame import workers_option
+from imagekit.environment import count_cores
 from imagekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,14 @@ cache_limit_option = click.option(
 )
 
 _OPTIONS = (
-    workers_option,
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        default=count_cores,
+        show_default="cores",
+        metavar="N",
+        help="Processes that decode; 0 for the one that trains.",
+    ),
     click.option(
         "--cache",
         metavar="KIND",

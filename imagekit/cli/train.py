@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from imagekit.cli.frame import (
     imagekit_command,
     output_option,
     overwrite_option,
+    resume_with,
     root_option,
     seed_option,
 )
@@ -91,17 +93,18 @@ def train(
     settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
     from imagekit.training.train import train as fit
 
-    report = fit(
-        file,
-        output=output,
-        config=settings,
-        root=root,
-        running=running_of(running_words),
-        quiet=_is_quiet(ctx),
-        overwrite=overwrite,
-        command=["imagekit", *sys.argv[1:]],
-    )
-    return _with_page(report)
+    with _going_on(output):
+        report = fit(
+            file,
+            output=output,
+            config=settings,
+            root=root,
+            running=running_of(running_words),
+            quiet=_is_quiet(ctx),
+            overwrite=overwrite,
+            command=["imagekit", *sys.argv[1:]],
+        )
+        return _with_page(report)
 
 
 def _go_on(
@@ -110,8 +113,22 @@ def _go_on(
     from imagekit.training.resume import resume
 
     command = ["imagekit", *sys.argv[1:]]
-    report = resume(run, manifest=file, root=root, changes=changes, quiet=_is_quiet(ctx), command=command)
-    return _with_page(report)
+    with _going_on(run):
+        report = resume(run, manifest=file, root=root, changes=changes, quiet=_is_quiet(ctx), command=command)
+        return _with_page(report)
+
+
+@contextmanager
+def _going_on(run: Path) -> Iterator[None]:
+    """Have an interrupt that leaves at once say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from imagekit.training.interrupt import resume_command
+
+        if command := resume_command(run):
+            resume_with(command)
+        raise
 
 
 def _with_page(report: TrainReport) -> TrainReport:

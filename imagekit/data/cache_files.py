@@ -130,7 +130,7 @@ def _locked(folder: Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(fd)
+        _let_go(fd)
 
 
 def _is_used(path: Path) -> bool:
@@ -144,7 +144,7 @@ def _is_used(path: Path) -> bool:
     try:
         return not _lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
-        os.close(fd)
+        _let_go(fd)
 
 
 def _open(path: Path, what: Mapping[str, object], layout: Layout) -> int:
@@ -195,6 +195,11 @@ def _lock(fd: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _let_go(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_UN)  # not by closing alone: a worker forked meanwhile would hold on to it
+    os.close(fd)
 
 
 def _words(what: Mapping[str, object]) -> bytes:

@@ -5,6 +5,7 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import time
@@ -22,7 +23,7 @@ from imagekit.data.cache_files import Room, default_folder, entries, open_store,
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.images import size_of
 from imagekit.data.store import Layout, PixelStore, memory_store
-from imagekit.errors import ConfigError, ManifestError, did_you_mean
+from imagekit.errors import ConfigError, ManifestError, OutputError, did_you_mean
 from imagekit.manifest.read import Manifest
 from imagekit.pixels.turbo import load_turbo
 from imagekit.transforms.resize import Resampling
@@ -34,6 +35,7 @@ _TURNED = 5  # EXIF orientations from here on swap the sides
 _SHARE_OF_FREE = 0.5
 _N_TRIED, _SECONDS_TRIED = 32, 0.25
 _LEAST_SAVED_S = 1.0  # of decoding: less is not worth a thought
+_ELSEWHERE = "set XDG_CACHE_HOME to a folder that you may write to, or use --cache ram or none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +51,8 @@ class Plan:
 class Facts:
     """What the choice goes by. Bytes; images a second of all workers together; n_images: of one pass over all.
 
-    impossible: why these images cannot be kept, or None. there: whether a store on disk holds all of them already.
+    impossible: why these images cannot be kept, or None. there: whether a store on disk, which may be used, holds all
+    of them already.
     on_device: None where the rest of the work cannot be done there, else the bytes that are free on it.
     """
 
@@ -137,20 +140,55 @@ def describe_pixels(dataset: ManifestDataset) -> dict[str, object]:
     return {"format": FORMAT, "transforms": _fixed(dataset), "versions": versions}
 
 
-def join(shares: Sequence[Share], kind: str, room: Room) -> list[PixelStore]:
-    """Make or open the stores, and let every dataset use its own. kind: ram or disk."""
-    stores = []
-    for share in shares:
-        store = memory_store(share.layout) if kind == "ram" else open_store(room, share.what, share.layout)
-        stores.append(store)
+def join(shares: Sequence[Share], kind: str, room: Room | None = None) -> list[PixelStore]:
+    """Make or open the stores, and let every dataset use its own. kind: ram or disk; room: of those on disk, None for
+    what `room_of(None)` gives.
+
+    Raises OutputError where the room is not enough for all of them, and what opening one does; none is open then.
+    """
+    place = (room or room_of(None)) if kind == "disk" else None
+    if place is not None:
+        _require_room(sum(share.n_bytes for share in shares), place)
+    stores: list[PixelStore] = []
+    with contextlib.ExitStack() as opened:
+        for share in shares:
+            stores.append(opened.enter_context(contextlib.closing(_store_of(share, place))))
+            place = _less(place, share)
+        opened.pop_all()  # all are open
+    for share, store in zip(shares, stores, strict=True):
         for dataset, places_N in zip(share.datasets, share.places, strict=True):
             dataset.keep_in(store, places_N)
     return stores
 
 
+def _store_of(share: Share, room: Room | None) -> PixelStore:
+    if room is None:
+        return memory_store(share.layout)
+    return open_store(room, share.what, share.layout, n_bytes=share.n_bytes)
+
+
+def _less(room: Room | None, share: Share) -> Room | None:
+    """The room where this share's store, which is in use now, counts by its images that are wanted."""
+    if room is None:
+        return None
+    return Room(folder=room.folder, limit_bytes=room.limit_bytes + share.layout.n_bytes - share.n_bytes)
+
+
+def _require_room(n_bytes: int, room: Room) -> None:
+    if n_bytes > room.limit_bytes:
+        raise OutputError(
+            f"the cache would take {n_bytes / 1e9:,.2f} GB, the limit is {room.limit_bytes / 1e9:,.2f} GB",
+            where=str(room.folder),
+            fix="give a greater --cache-limit, or use --cache none",
+        )
+
+
 def is_there(shares: Sequence[Share], folder: Path) -> bool:
-    """Whether stores on disk hold every image of the datasets already."""
-    return all(_holds_all(share, folder) for share in shares)
+    """Whether stores on disk that may be read hold every image of the datasets already."""
+    try:
+        return all(_holds_all(share, folder) for share in shares)
+    except OSError:  # another user's, say
+        return False
 
 
 def _holds_all(share: Share, folder: Path) -> bool:
@@ -166,11 +204,15 @@ def _holds_all(share: Share, folder: Path) -> bool:
 
 
 def decode_rate(dataset: ManifestDataset) -> float:
-    """Images a second that this process reads, decodes and transforms; of a few spread over the rows."""
+    """Images a second that this process reads, decodes and transforms; of a few spread over the rows.
+
+    One that cannot be used counts as any other: whoever needs it says so.
+    """
     tried = np.unique(np.linspace(0, len(dataset) - 1, _N_TRIED).round().astype(np.int64))
     n_done, begun = 0, time.perf_counter()
     for row in np.random.default_rng(0).permutation(tried).tolist():
-        dataset.fixed(row)
+        with contextlib.suppress(ManifestError):
+            dataset.fixed(row)
         n_done += 1
         if time.perf_counter() - begun > _SECONDS_TRIED:
             break
@@ -198,14 +240,26 @@ def check_kind(kind: str) -> None:
 
 
 def room_of(limit: int | None, folder: Path | None = None) -> Room:
-    """The cache folder, and by default half of what the disk has free and the cache has taken as its limit."""
-    place = folder or default_folder()
-    if limit is not None:
-        return Room(folder=place, limit_bytes=limit)
+    """The cache folder, and by default half of what the disk has free and the cache has taken as its limit.
+
+    Raises OutputError where there is no such folder, or it may not be looked into.
+    """
+    try:
+        place = folder or default_folder()
+        return Room(folder=place, limit_bytes=_half_of_free(place) if limit is None else limit)
+    except RuntimeError as error:  # a user without a home
+        raise OutputError("there is no home folder to keep a cache in", where="$HOME", fix=_ELSEWHERE) from error
+    except OSError as error:
+        raise OutputError(
+            f"the cache cannot be looked into: {error.strerror}", where=str(error.filename), fix=_ELSEWHERE
+        ) from error
+
+
+def _half_of_free(place: Path) -> int:
     there = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir())
     status = os.statvfs(there)
     taken = sum(entry.n_bytes for entry in entries(place))
-    return Room(folder=place, limit_bytes=int((status.f_bavail * status.f_frsize + taken) * _SHARE_OF_FREE))
+    return int((status.f_bavail * status.f_frsize + taken) * _SHARE_OF_FREE)
 
 
 def _has_avphys() -> bool:

@@ -16,6 +16,8 @@ class SharedBytes:
     a temporary file without a name. They are gone with the last process that has them.
     """
 
+    fd = -1  # until there is one
+
     def __init__(self, size: int, *, fd: int | None = None) -> None:
         self.size = max(1, size)
         self.fd = _new_fd(self.size) if fd is None else fd  # the map has a descriptor of its own

@@ -69,6 +69,8 @@ class PixelStore:
     is_full: a write found no room, and no more were tried. where: what to call it in an error.
     """
 
+    fd = -1  # until there is one
+
     def __init__(self, fd: int, layout: Layout, *, where: str = "memory") -> None:
         self.fd, self.layout, self.where = fd, layout, where
         self._known, self._state = SharedBytes(len(layout)), SharedBytes(1)
@@ -130,12 +132,17 @@ class PixelStore:
         return bool(self._is_full_1[0])
 
     def close(self) -> None:
-        """Give the file back; arrays that were handed out keep their pixels."""
+        """Give the file back: nothing is found or kept any more. Images that were handed out keep the file as it is."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
             self._known.close()
             self._state.close()
+            # the map has a descriptor of its own, and with it the lock of the file
+            self._bytes, self._sums_N = np.zeros(0, np.uint8), np.zeros(len(self.layout), np.uint32)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _map(self) -> None:
         # only to be read, for nothing may reach the file but `put`; and of private pages that could be written to the

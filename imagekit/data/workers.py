@@ -168,6 +168,7 @@ class Workers:
         workers, shared = self._workers, self._shared
         self._workers, self._shared, self._free, self._left = [], [], [], set()
         self._done, self._slot_of, self._life = {}, {}, self._life + 1
+        self._rows = np.zeros(0, np.int64)  # the old one holds the page
         for worker in workers:
             with contextlib.suppress(OSError):
                 worker.connection.send(None)

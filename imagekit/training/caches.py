@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from imagekit.data.dataset import ManifestDataset
 from imagekit.data.device_cache import DeviceLoader, total_bytes, why_not
 from imagekit.data.loaders import Loader
 from imagekit.data.store import PixelStore
-from imagekit.errors import ConfigError, ManifestError
+from imagekit.errors import ConfigError, ManifestError, OutputError
 from imagekit.manifest.read import Manifest
 from imagekit.training.config import TrainConfig
 from imagekit.training.running import Running
@@ -52,8 +52,7 @@ class Cached:
 
     def remarks(self) -> list[str]:
         """What went wrong with the stores while they were used."""
-        n_damaged = sum(store.n_damaged for store in self.stores)
-        remarks = [f"{n_damaged:,} images in the cache were damaged and decoded anew"] if n_damaged else []
+        remarks = damage(self.stores)
         if any(store.is_full for store in self.stores):
             remarks.append("the disk of the cache is full: the images that have no room are decoded in every epoch")
         return remarks
@@ -65,10 +64,18 @@ class Cached:
             store.close()
 
 
+def damage(stores: Sequence[PixelStore]) -> list[str]:
+    """A line on the images that were found damaged; none where none was."""
+    n = sum(store.n_damaged for store in stores)
+    return [f"{n:,} image{'s' * (n != 1)} in the cache {'was' if n == 1 else 'were'} damaged and decoded anew"] * (
+        n > 0
+    )
+
+
 def with_cache(
     manifest: Manifest, data: DataBunch, config: TrainConfig, running: Running, *, device: torch.device
 ) -> Cached:
-    """Put the cache that was asked for behind the loaders; `auto` chooses one.
+    """Put the cache that was asked for behind the loaders; `auto` chooses one, and does without where none can be.
 
     Raises ConfigError, ManifestError or OutputError where the one that was asked for cannot be.
     """
@@ -77,13 +84,30 @@ def with_cache(
         return Cached(manifest=manifest, data=data, plan=Plan(kind="none", why="", n_bytes=0))
     shares, impossible = _shares(manifest, datasets)
     if running.cache == "auto":
-        plan = choose_cache(_facts(datasets, shares, impossible, config, running, device))
+        plan, stores = _chosen(shares, _facts(datasets, shares, impossible, config, running, device))
     else:
         plan = _asked_for(running, shares, impossible, datasets)
+        stores = _joined(shares, plan, running.cache_limit)
     if plan.kind == "device":
         return Cached(manifest=manifest, data=_on_device(manifest, data, config, running, device), plan=plan)
-    stores = join(shares, plan.kind, room_of(running.cache_limit)) if plan.kind in ("ram", "disk") else []
     return Cached(manifest=manifest, data=data, plan=plan, stores=stores)
+
+
+def _chosen(shares: Sequence[Share], facts: Facts) -> tuple[Plan, Sequence[PixelStore]]:
+    """What `auto` comes to: a store on disk that cannot be used is told, and no reason not to train."""
+    plan = choose_cache(facts)
+    try:
+        return plan, _joined(shares, plan, facts.limit)
+    except OutputError as error:
+        other = choose_cache(replace(facts, there=False))
+        told = replace(other, why=f"{other.why}; of one on the disk: {error.what}")
+        return told, _joined(shares, told, facts.limit)
+
+
+def _joined(shares: Sequence[Share], plan: Plan, limit: int | None) -> Sequence[PixelStore]:
+    if plan.kind not in ("ram", "disk"):
+        return []
+    return join(shares, plan.kind, room_of(limit) if plan.kind == "disk" else None)
 
 
 def _asked_for(
@@ -125,7 +149,6 @@ def _facts(
     running: Running,
     device: torch.device,
 ) -> Facts:
-    folder = room_of(running.cache_limit).folder
     return Facts(
         n_bytes=_n_bytes(shares),
         n_images=sum(len(dataset) for dataset in datasets),
@@ -133,10 +156,17 @@ def _facts(
         images_per_s=decode_rate(datasets[0]) * max(1, running.n_workers),
         free_memory=free_memory(),
         limit=running.cache_limit,
-        there=not impossible and is_there(shares, folder),
+        there=impossible is None and _is_on_disk(shares, running.cache_limit),
         on_device=_free_on(device) if all(why_not(dataset) is None for dataset in datasets) else None,
         impossible=None if impossible is None else impossible.what,
     )
+
+
+def _is_on_disk(shares: Sequence[Share], limit: int | None) -> bool:
+    try:
+        return is_there(shares, room_of(limit).folder)
+    except OutputError:  # nowhere to look for it
+        return False
 
 
 def _free_on(device: torch.device) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import nn
 
 from imagekit.data.loaders import check_one_label, valid_split
 from imagekit.errors import (
+    CheckpointError,
     ConfigError,
     ImagekitError,
     ManifestError,
@@ -21,12 +23,13 @@ from imagekit.errors import (
     UsageError,
     did_you_mean,
 )
-from imagekit.manifest.read import Manifest, read_manifest
+from imagekit.manifest.read import N_FILES_CHECKED, Manifest, read_manifest
 from imagekit.manifest.views import n_without_target, view
 from imagekit.models.hooks import undisturbed
 from imagekit.models.registry import create_model
 from imagekit.optim.presets import create_optimizer
 from imagekit.runs.layout import RunLayout
+from imagekit.runs.status import read_status
 from imagekit.training.assemble import choose_device, choose_metrics
 from imagekit.training.config import TrainConfig
 from imagekit.training.limits import list_problems
@@ -51,8 +54,17 @@ class Checked:
     remarks: tuple[str, ...]
 
 
-def check_all(path: Path, run: Path | None, *, config: TrainConfig, root: Path | None, overwrite: bool) -> Checked:
-    """Check manifest, device, output, model and weights. run: None where nothing will be written.
+def check_all(
+    path: Path,
+    run: Path | None,
+    *,
+    config: TrainConfig,
+    root: Path | None,
+    overwrite: bool,
+    may_miss: bool = False,
+) -> Checked:
+    """Check manifest, device, output, model and weights. run: None where nothing will be written. may_miss: single
+    files that are gone are no problem.
 
     Raises the one problem as it is, several as a UsageError that lists them.
     """
@@ -65,7 +77,7 @@ def check_all(path: Path, run: Path | None, *, config: TrainConfig, root: Path |
             problems.append(error)
             return None
 
-    found = attempt(lambda: _usable_manifest(path, config, root))
+    found = attempt(lambda: _usable_manifest(path, config, root, may_miss=may_miss))
     device = attempt(lambda: choose_device(config.device))
     if run is not None:
         attempt(lambda: _check_output(run, overwrite=overwrite))
@@ -83,7 +95,9 @@ def check_all(path: Path, run: Path | None, *, config: TrainConfig, root: Path |
     return Checked(manifest=manifest, device=device, model=model, weights=weights, remarks=tuple(remarks))
 
 
-def _usable_manifest(path: Path, config: TrainConfig, root: Path | None) -> tuple[Manifest, list[str]]:
+def _usable_manifest(
+    path: Path, config: TrainConfig, root: Path | None, *, may_miss: bool
+) -> tuple[Manifest, list[str]]:
     whole = read_manifest(path)
     manifest = view(whole, target_column=config.target_column, fold=config.fold)
     check_one_label(manifest)
@@ -95,8 +109,15 @@ def _usable_manifest(path: Path, config: TrainConfig, root: Path | None) -> tupl
         )
     for split in ("train", valid_split(manifest)):
         manifest.rows(split)
-    manifest.require_files(root=root)
+    require_files(manifest, root=root, may_miss=may_miss)
     return manifest, _remarks(whole, manifest, config)
+
+
+def require_files(manifest: Manifest, *, root: Path | None, may_miss: bool) -> None:
+    """Raises SourceError where files are not there; with may_miss only where the whole tree is elsewhere."""
+    missing = manifest.missing_files(root=root, sample=N_FILES_CHECKED)
+    if not may_miss or len(missing) == min(N_FILES_CHECKED, manifest.table.num_rows):
+        manifest.require_files(root=root)
 
 
 def _remarks(whole: Manifest, manifest: Manifest, config: TrainConfig) -> list[str]:
@@ -232,7 +253,16 @@ def _check_output(run: Path, *, overwrite: bool) -> None:
             fix="give another -o, or move it away yourself",
         )
     if not overwrite:
-        raise OutputError("the run exists already", where=str(run), fix="give another -o, or --overwrite to train anew")
+        go_on = "" if _is_done(layout) else f", or go on with it: imagekit train --resume {shlex.quote(str(run))}"
+        fix = f"give another -o, or --overwrite to train anew{go_on}"
+        raise OutputError("the run exists already", where=str(run), fix=fix)
+
+
+def _is_done(layout: RunLayout) -> bool:
+    try:
+        return read_status(layout.status).state == "done" or not layout.last.exists()
+    except CheckpointError:
+        return True
 
 
 def _check_space(run: Path, model: nn.Module, *, n_kept: int) -> None:

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from imagekit.data.batches import Sample
 from imagekit.data.bunch import DataBunch
 from imagekit.data.caching import join, room_of, share_images
 from imagekit.data.dataset import ManifestDataset
-from imagekit.data.images import Skipped
 from imagekit.data.loaders import Loader
+from imagekit.data.store import PixelStore
 from imagekit.errors import ManifestError
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import view
 from imagekit.training.assemble import make_loaders
+from imagekit.training.caches import damage
+from imagekit.training.checks import require_files
 from imagekit.training.config import TrainConfig
 from imagekit.transforms.order import Transform
 
@@ -30,16 +33,21 @@ BATCH = 32  # images a task: progress moves, and a worker that dies loses little
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheReport:
-    """What a cache holds after it was filled. n_bytes: of the images; folder: where; skipped: (file, why)."""
+    """What a cache holds after it was filled. n_images: that are wanted, equal ones counted once; n_there: of these,
+    now; n_bytes: of all that are wanted; folder: where; options: of the command line; skipped: (file, why);
+    remarks: on images that lay there damaged.
+    """
 
     manifest: Path
     folder: Path
     n_images: int
     n_there_before: int
+    n_there: int
     n_bytes: int
     seconds: float
     options: Sequence[str]
     skipped: Sequence[tuple[str, str]]
+    remarks: Sequence[str]
     is_full: bool
 
     @property
@@ -54,12 +62,12 @@ class CacheReport:
 
     def summary(self) -> str:
         """The result as text."""
-        n_new = self.n_images - self.n_there_before - len(self.skipped)
         lines = [
-            f"{self.n_images - len(self.skipped):,} of {self.n_images:,} images are in the cache,"
-            f" {n_new:,} of them new, {self.n_bytes / 1e9:,.2f} GB",
+            f"{self.n_there:,} of {self.n_images:,} images are in the cache,"
+            f" {self.n_there - self.n_there_before:,} of them new, {self.n_bytes / 1e9:,.2f} GB",
             f"{self.seconds:.1f} s, in {self.folder}",
         ]
+        lines += self.remarks
         if self.is_full:
             lines.append("the disk is full: images that have no room are decoded in every epoch")
         lines += [f"{name}: {why}" for name, why in self.skipped[:N_SHOWN]]
@@ -73,9 +81,11 @@ class CacheReport:
             "folder": str(self.folder),
             "n_images": self.n_images,
             "n_there_before": self.n_there_before,
+            "n_there": self.n_there,
             "n_bytes": self.n_bytes,
             "seconds": round(self.seconds, 3),
             "skipped": [{"file": name, "why": why} for name, why in self.skipped],
+            "remarks": list(self.remarks),
             "is_full": self.is_full,
         }
 
@@ -93,12 +103,12 @@ def fill_cache(
     """Decode the train and valid images of a manifest into the cache that trainings with this config use.
 
     limit: the most bytes that the cache folder may hold; None for half of what is free. options: of the command line,
-    for the report. Raises ManifestError for a manifest that does not know its images, OutputError where there is no
-    room.
+    for the report. An image that cannot be used is listed, and left out. Raises ManifestError for a manifest that does
+    not know its images, SourceError where they are elsewhere, OutputError where there is no room.
     """
     begun, config = time.monotonic(), config or TrainConfig()
     content = view(read_manifest(Path(manifest)), target_column=config.target_column, fold=config.fold)
-    content.require_files(root=root)
+    require_files(content, root=root, may_miss=True)
     data = make_loaders(content, config, root=root, n_workers=0, pin=False)
     room, shares = room_of(limit), share_images(content, [data.train_ds, data.valid_ds])
     stores = join(shares, "disk", room)
@@ -106,22 +116,28 @@ def fill_cache(
         places = [
             (store, np.unique(np.concatenate(list(share.places)))) for store, share in zip(stores, shares, strict=True)
         ]
-        n_before = sum(store.n_there(places_N) for store, places_N in places)
+        n_before = _n_there(places)
         skipped = _decode_all(content, data, root=root, n_workers=n_workers, progress=progress)
         return CacheReport(
             manifest=Path(manifest),
             folder=room.folder,
             n_images=sum(len(places_N) for _, places_N in places),
             n_there_before=n_before,
+            n_there=_n_there(places),
             n_bytes=sum(share.n_bytes for share in shares),
             seconds=time.monotonic() - begun,
             options=options,
             skipped=skipped,
+            remarks=damage(stores),
             is_full=any(store.is_full for store in stores),
         )
     finally:
         for store in stores:
             store.close()
+
+
+def _n_there(places: Sequence[tuple[PixelStore, npt.NDArray[np.int64]]]) -> int:
+    return sum(store.n_there(places_N) for store, places_N in places)
 
 
 def _decode_all(
@@ -144,7 +160,9 @@ def _decode_all(
             except ManifestError:  # of a set of which not one image can be used; each is listed
                 if not loader.skipped:
                     raise
-        skipped |= {fixed.row_name(each.row): _why(each) for each in loader.skipped}
+        for each in loader.skipped:
+            name = fixed.row_name(each.row)
+            skipped[name] = each.error.what.removeprefix(f"{name} ")
     return list(skipped.items())
 
 
@@ -155,7 +173,3 @@ def count_samples(samples: Sequence[Sample]) -> int:
 
 def _fixed(dataset: ManifestDataset) -> Sequence[Transform]:
     return dataset.pipeline.transforms[: dataset.pipeline.n_fixed]
-
-
-def _why(skipped: Skipped) -> str:
-    return skipped.error.what

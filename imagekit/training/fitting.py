@@ -18,7 +18,7 @@ from imagekit.callbacks.metrics import MetricsCallback
 from imagekit.callbacks.nan_guard import NanGuard
 from imagekit.callbacks.predictions import PredictionsCallback
 from imagekit.callbacks.progress import ProgressCallback, choose_columns, choose_voice
-from imagekit.callbacks.recorder import RecorderCallback
+from imagekit.callbacks.recorder import RecorderCallback, was_stopped
 from imagekit.callbacks.run_log import RunLog
 from imagekit.callbacks.skipped import SkippedCallback
 from imagekit.callbacks.step_seeds import StepSeeds
@@ -118,7 +118,7 @@ def fit(
     return Fitted(
         rows=kept.rows,
         timing=totals,
-        interrupted=_interruption(learner) if session.signals.asked else None,
+        interrupted=_interruption(learner) if was_stopped(learner, n_done=learner.epochs_done) else None,
         skipped=list(skipped.names.items()) if skipped else [],
         hint=_hint(totals, begin, cached, running),
     )
@@ -169,10 +169,8 @@ def _measured(config: TrainConfig, n_classes: int) -> list[str]:
     return [*(["valid_top5"] if n_classes > 5 else []), *(["valid_ema_accuracy"] if config.ema else [])]
 
 
-def _interruption(learner: Learner) -> str | None:
-    """Where it was stopped, in words; None where the stop came behind the last epoch."""
-    if learner.epochs_done >= learner.n_epochs:
-        return None
+def _interruption(learner: Learner) -> str:
+    """Where it was stopped, in words."""
     n_batches = len(learner.data.train_dl)
     part = (
         "in validation"
@@ -183,10 +181,10 @@ def _interruption(learner: Learner) -> str | None:
 
 
 def _earlier_times(path: Path) -> list[dict[str, Any]]:
-    """Of a run that is gone on with, the times of the fits before, the first one first; none where nothing was kept."""
+    """Of a run that is gone on with, the times of the fits before, the first one first; none where none can be read."""
     try:
-        before = json.loads(path.read_bytes())
-    except FileNotFoundError:  # killed before it could write them
+        before = dict(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):  # killed before it could write them, or damaged since
         return []
     return [*before.pop("earlier", []), before]
 

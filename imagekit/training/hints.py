@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+LEAST_WAITED_S = 1.0  # in all: less is no matter, however large a share it is of a short training
 BOTTLENECK = 0.3  # of the training time: below it, other parts cost more than the loader could give back
 CACHE_ROOM = 0.5  # of the free memory: the rest is for what training itself takes
 SUBSET_MARGIN = 1.25  # of the training size: random crops still have something to choose from, as 160 px for 128
@@ -31,7 +32,7 @@ def loader_hint(
     the cache. With one on the device there is nothing that workers or smaller files could speed up.
     """
     share = _share_waited(timing, without_first=cache != "none")
-    if share <= BOTTLENECK or cache == "device":
+    if share <= BOTTLENECK or cache == "device" or _seconds(timing, "data_wait_s") < LEAST_WAITED_S:
         return None
     has_second = _seconds(timing, "train_s") > _seconds(timing, "first_epoch_train_s")
     advice = (

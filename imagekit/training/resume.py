@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from imagekit.callbacks.skipped import SkippedCallback
 from imagekit.environment import versions
-from imagekit.errors import CheckpointError, SourceError, UsageError
+from imagekit.errors import CheckpointError, ConfigError, SourceError, UsageError
+from imagekit.files.atomic import write_text
+from imagekit.files.jsonl import write_json
 from imagekit.files.lock import output_lock
 from imagekit.learner.callback import Callback
 from imagekit.manifest.schema import ChannelStats
@@ -24,7 +28,7 @@ from imagekit.training.channels import RunStats
 from imagekit.training.checks import Checked, check_all
 from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import require_same_classes
-from imagekit.training.fitting import Place
+from imagekit.training.fitting import Place, Session
 from imagekit.training.run_files import Beginning
 from imagekit.training.running import Running
 from imagekit.training.settings import Settings
@@ -33,9 +37,8 @@ from imagekit.training.train_report import TrainReport
 
 REQUIRED = (
     *("model", "optimizer", "epochs_done", "batches_done", "n_iter", "callbacks", "config"),
-    *("vocab", "rows_sha256", "mean", "std", "stats", "threads", "versions"),
+    *("vocab", "rows_sha256", "mean", "std", "stats", "threads", "versions", "is_averaged"),
 )
-_WHOLE = ("epoch",)
 _YES_OR_NO = ("is_best",)
 
 
@@ -51,35 +54,42 @@ def resume(
 ) -> TrainReport:
     """Go on with a run from its last checkpoint, in the middle of an epoch too, and finish it.
 
-    On one machine with the thread count that the run began with, the weights that it ends with are those of a run that
-    was never stopped, bit for bit. The configuration is the checkpoint's. manifest, root: where they are now, if
-    not where the run says. changes: of Running, what is to be otherwise than in the run so far.
-    Raises SourceError for a folder that is no run, UsageError for one that is done or where nothing was saved,
-    CheckpointError for a manifest with other rows or classes and for a checkpoint that cannot be read, LockedError
-    where the run is still going on, and what `train` raises.
+    On one machine it ends in the weights of a run that was never stopped, bit for bit: it computes with as many threads
+    as the run began with. The configuration is the checkpoint's. manifest, root: where they are now, if not where the
+    run says. changes: of Running, what is otherwise than in the run so far; it stays so if the run is stopped again.
+    Raises SourceError for a folder that is no run and for a manifest that is elsewhere, UsageError for a run that is
+    done or where nothing was saved, CheckpointError for a manifest with other rows or classes and for files of the run
+    that cannot be read, LockedError where the run is still going on, and what `train` raises.
     """
     layout, session = RunLayout(Path(run)), begin_session(quiet=quiet, more=extra_callbacks)
     _require_run(layout)
     with session.signals.caught(), output_lock(layout.root):
-        state = _state(layout)
+        state = _state(layout, session)
         begin = _beginning(layout, state, manifest=manifest, root=root, changes=changes or {}, command=command)
-        config = begin.settings.config
-        for remark in _same_machine(state):
+        for remark in _remarks(state):
             session.say(remark)
-        with closing(load(begin.checked, config, begin.running, root=begin.root)) as cached:
-            if cached.line:
-                session.say(cached.line)
-            # what these did is in the checkpoint
-            learner = learner_of(begin.checked, cached, replace(config, lsuv=False, weights=None), begin.stats)
-            place = Place(
-                epoch=learner.load_state_dict(state),
-                batch=learner.batches_done,
-                rows=_rows(layout, n_epochs=state["epochs_done"]),
-            )
-            session.say(f"going on in epoch {place.epoch + 1} of {config.epochs}, after {place.batch:,} of its steps")
-            layout.failure.unlink(missing_ok=True)
-            write_status(layout.status, state="running", epoch=place.epoch, n_epochs=config.epochs)
-            return fit_and_report(learner, layout, begin, place=place, cached=cached, session=session)
+        with _threads(state["threads"]):
+            return _go_on(layout, begin, state, session)
+
+
+def _go_on(layout: RunLayout, begin: Beginning, state: dict[str, Any], session: Session) -> TrainReport:
+    """Fit from the state on."""
+    config = begin.settings.config
+    with closing(load(begin.checked, config, begin.running, root=begin.root)) as cached:
+        if cached.line:
+            session.say(cached.line)
+        # what these did is in the checkpoint
+        learner = learner_of(begin.checked, cached, replace(config, lsuv=False, weights=None), begin.stats)
+        epoch = learner.load_state_dict(state)
+        counting = _count_skips(layout, state, begin.running, n_epochs=epoch)
+        place = Place(epoch=epoch, batch=learner.batches_done, rows=_rows(layout, n_epochs=epoch, session=session))
+        session.say(_where(place, config, n_batches=len(cached.data.train_dl)))
+        _write_down(layout, begin)
+        write_status(layout.status, state="running", epoch=epoch, n_epochs=config.epochs)
+        session = replace(session, more=[*session.more, *counting])
+        report = fit_and_report(learner, layout, begin, place=place, cached=cached, session=session)
+        names = [each for callback in counting for each in callback.names.items()]
+        return replace(report, skipped=names) if counting else report
 
 
 def _beginning(
@@ -92,20 +102,32 @@ def _beginning(
     command: Sequence[str],
 ) -> Beginning:
     """What is settled: all of it by the checkpoint and the run's files, but for what was told."""
-    facts, config = _read(layout.data), TrainConfig.from_dict(state["config"])
-    place = _root(root, facts)
+    recorded, recorded_root = _recorded_place(layout)
+    config, place = TrainConfig.from_dict(state["config"]), root or recorded_root
+    if manifest is None and not recorded.exists():
+        raise SourceError(
+            "the manifest of the run is not where it was",
+            where=str(recorded),
+            fix=f"say where it is now: imagekit train FILE --resume {layout.root}; and --root DIR for its images",
+        )
     # weights to start from are in the checkpoint by now, and their file may be gone
+    running = _running(layout).changed(changes)
     checked = check_all(
-        Path(manifest or facts["manifest"]), None, config=replace(config, weights=None), root=place, overwrite=False
+        Path(manifest or recorded),
+        None,
+        config=replace(config, weights=None),
+        root=place,
+        overwrite=False,
+        may_miss=running.on_error == "skip",
     )
     _require_same_data(checked, state, layout)
     return Beginning(
         settings=Settings(config=config, origins={}),
         checked=checked,
         stats=_stats(state),
-        command=command,
+        command=command or sys.argv[:1],
         root=place,
-        running=replace(_running(layout), **changes),
+        running=running,
     )
 
 
@@ -118,42 +140,66 @@ def _require_run(layout: RunLayout) -> None:
         )
 
 
-def _state(layout: RunLayout) -> dict[str, Any]:
+def _state(layout: RunLayout, session: Session) -> dict[str, Any]:
     """The last checkpoint. Raises UsageError where there is none, and where nothing is left to do."""
-    status = read_status(layout.status)
-    if status.state == "done":
-        raise UsageError(
-            f"the run is done: {status.epoch} of {status.n_epochs} epochs",
-            where=str(layout.root),
-            fix="evaluate it, or train a new run with more --epochs",
-        )
+    try:
+        status = read_status(layout.status)
+    except CheckpointError as error:
+        session.say(f"{error.what}: it is written anew")
+    else:
+        if status.state == "done":
+            raise UsageError(
+                f"the run is done: {status.epoch} of {status.n_epochs} epochs",
+                where=str(layout.root),
+                fix="evaluate it, or train a new run with more --epochs",
+            )
     if not layout.last.exists():
         raise UsageError(
             "nothing of the run was saved yet",
             where=str(layout.root),
             fix="type the command that began it again, with --overwrite",
         )
-    return load_checkpoint(layout.last, required=REQUIRED)
+    state = load_checkpoint(layout.last, required=REQUIRED)
+    if state["is_averaged"]:
+        raise CheckpointError(
+            "the checkpoint holds averaged weights, which are to be used and not to be trained on",
+            where=str(layout.last),
+            fix="put back the last.pt that the run wrote, or train a new run with --weights",
+        )
+    return state
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path.name} of the run cannot be read", where=str(path), fix="train again; a copy of the run may have it"
-        ) from error
+        raise _unreadable(path) from error
 
 
-def _root(told: Path | None, facts: Mapping[str, Any]) -> Path | None:
-    recorded = facts.get("root")
-    return told or (Path(recorded) if isinstance(recorded, str) else None)
+def _unreadable(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name} of the run cannot be read", where=str(path), fix="take it from a copy of the run, or train again"
+    )
+
+
+def _recorded_place(layout: RunLayout) -> tuple[Path, Path | None]:
+    """Manifest and root as the run recorded them."""
+    facts = _read(layout.data)
+    manifest, root = facts.get("manifest"), facts.get("root")
+    if not isinstance(manifest, str) or not isinstance(root, str | None):
+        raise _unreadable(layout.data)
+    return Path(manifest), None if root is None else Path(root)
 
 
 def _running(layout: RunLayout) -> Running:
     """As the run was executed so far."""
     recorded = _read(layout.command).get("running")
-    return Running.from_dict(recorded) if isinstance(recorded, dict) else Running()
+    if not isinstance(recorded, dict):
+        raise _unreadable(layout.command)
+    try:
+        return Running.from_dict(recorded)
+    except ConfigError as error:
+        raise _unreadable(layout.command) from error
 
 
 def _require_same_data(checked: Checked, state: Mapping[str, Any], layout: RunLayout) -> None:
@@ -168,19 +214,60 @@ def _require_same_data(checked: Checked, state: Mapping[str, Any], layout: RunLa
         )
 
 
-def _same_machine(state: Mapping[str, Any]) -> list[str]:
-    """Compute with as many threads as the run did; remarks on what makes the last digits differ all the same."""
-    remarks, threads = [], int(state["threads"])
+def _remarks(state: Mapping[str, Any]) -> list[str]:
+    """What a person should know of the machine."""
+    remarks, threads, now = [], state["threads"], versions()
     if threads != torch.get_num_threads():
         remarks.append(f"computing with {threads} threads, as the run did, not with {torch.get_num_threads()}")
-        torch.set_num_threads(threads)
-    now = versions()
     changed = [
         f"{name} {before} -> {now.get(name)}" for name, before in state["versions"].items() if before != now.get(name)
     ]
     if changed:
         remarks.append(f"other versions than the run began with, so weights may differ a little: {', '.join(changed)}")
     return remarks
+
+
+@contextmanager
+def _threads(n_threads: int) -> Iterator[None]:
+    """Compute with so many: sums in another order end in other last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _where(place: Place, config: TrainConfig, *, n_batches: int) -> str:
+    if place.epoch >= config.epochs:
+        return "every epoch is done already: what is left is to say so"
+    inside = f", after {place.batch:,} of {n_batches:,} steps" if place.batch else ""
+    return f"going on in epoch {place.epoch + 1} of {config.epochs}{inside}"
+
+
+def _write_down(layout: RunLayout, begin: Beginning) -> None:
+    """Where the data is now and how the run is executed from here on, for the next time; and who said so."""
+    facts = {"manifest": str(begin.checked.manifest.path), "root": None if begin.root is None else str(begin.root)}
+    write_json(layout.data, _read(layout.data) | facts)
+    command = _read(layout.command)
+    resumed = [*command.get("resumed", []), {"argv": list(begin.command)}]
+    write_json(layout.command, command | {"running": begin.running.to_dict(), "resumed": resumed})
+    layout.failure.unlink(missing_ok=True)
+
+
+def _count_skips(
+    layout: RunLayout, state: Mapping[str, Any], running: Running, *, n_epochs: int
+) -> list[SkippedCallback]:
+    """Keep the columns of metrics.csv equal, where images are skipped from now on or no longer.
+
+    Returns what counts them in a run that no longer skips: it goes on with what it had counted.
+    """
+    callback = SkippedCallback(layout.events)
+    was_counted = callback.name in state["callbacks"]
+    if running.on_error == "skip" and not was_counted and layout.metrics.exists():
+        lines = layout.metrics.read_text(encoding="utf-8").splitlines()[: n_epochs + 1]
+        write_text(layout.metrics, "".join(f"{line},{0 if n else 'skipped'}\n" for n, line in enumerate(lines)))
+    return [callback] if was_counted and running.on_error != "skip" else []
 
 
 def _stats(state: Mapping[str, Any]) -> RunStats:
@@ -191,13 +278,23 @@ def _stats(state: Mapping[str, Any]) -> RunStats:
     return RunStats(channels=channels, source=facts["source"])
 
 
-def _rows(layout: RunLayout, *, n_epochs: int) -> list[dict[str, Any]]:
+def _rows(layout: RunLayout, *, n_epochs: int, session: Session) -> list[dict[str, Any]]:
     """The rows of the epochs that are done, as the fit made them."""
-    return [{key: _value(key, text) for key, text in row.items()} for row in read_rows(layout.metrics)[:n_epochs]]
+    rows = [{key: _value(key, text) for key, text in row.items()} for row in read_rows(layout.metrics)[:n_epochs]]
+    if len(rows) < n_epochs:
+        session.say(f"{layout.metrics.name} has {len(rows)} rows of the {n_epochs} epochs that are done")
+    return rows
 
 
 def _value(key: str, text: str) -> Any:
+    """A field as it was before it was written: a whole number has neither a point nor an exponent."""
     if text == "":
         return None
-    number: Callable[[str], Any] = int if key in _WHOLE else float
-    return text == "1" if key in _YES_OR_NO else number(text)
+    if key in _YES_OR_NO:
+        return text == "1"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

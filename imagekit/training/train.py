@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 from imagekit.data.bunch import DataBunch
 from imagekit.data.feed import DeviceFeed
 from imagekit.data.loaders import valid_split
-from imagekit.errors import ImagekitError
+from imagekit.errors import TrainingError
 from imagekit.files.lock import output_lock
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
@@ -59,7 +60,8 @@ def train(
     config, running = settings.config, running or Running(n_workers=n_workers)
     session = begin_session(quiet=quiet, more=extra_callbacks)
     with session.signals.caught():
-        checked = check_all(path, run, config=config, root=root, overwrite=overwrite)
+        skips = running.on_error == "skip"
+        checked = check_all(path, run, config=config, root=root, overwrite=overwrite, may_miss=skips)
         with output_lock(run), closing(load(checked, config, running, root=root)) as cached:
             for remark in [*checked.remarks, *([cached.line] if cached.line else [])]:
                 session.say(remark)
@@ -111,9 +113,11 @@ def fit_and_report(
     content, config = begin.checked.manifest, begin.settings.config
     try:
         fitted = fit(learner, layout, begin, place=place, cached=cached, session=session)
-    except ImagekitError:
-        if layout.last.exists():
-            session.say(f"what was reached is saved; to go on from there: imagekit train --resume {layout.root}")
+    except Exception as error:
+        # a loss that is no number would be none again: the same steps come to the same
+        if layout.last.exists() and not isinstance(error, TrainingError):
+            command = shlex.join(["imagekit", "train", "--resume", str(layout.root)])
+            session.say(f"what was reached is saved; to go on from there: {command}")
         raise
     for remark in cached.remarks():
         session.say(remark)

@@ -53,8 +53,8 @@ class TrainReport:
         """What to type next."""
         if self.interrupted is not None:
             return shlex.join(["imagekit", "train", "--resume", str(self.run)])
-        option = "" if self.valid_split == "valid" else f" --split {self.valid_split}"
-        return f"imagekit evaluate {self.run} {self.manifest}{option}"
+        option = [] if self.valid_split == "valid" else ["--split", self.valid_split]
+        return shlex.join(["imagekit", "evaluate", str(self.run), str(self.manifest), *option])
 
     def summary(self) -> str:
         """The result as text."""

@@ -12,7 +12,15 @@ from learner.toy import EventLog, Loaders, ShuffledLoaders, blobs, make_learner
 
 from imagekit.callbacks.best import BestCallback
 from imagekit.callbacks.metrics import MetricsCallback
-from imagekit.callbacks.progress import ProgressCallback, choose_columns, header, minutes, plain_line, table_row
+from imagekit.callbacks.progress import (
+    ProgressCallback,
+    choose_columns,
+    header,
+    minutes,
+    plain_line,
+    table_row,
+    write_line,
+)
 from imagekit.callbacks.timing import TimingCallback
 
 ROW: dict[str, Any] = {
@@ -150,3 +158,15 @@ def test_further_measures_stand_behind_the_accuracy():
     keys = [key for _, key, _, _ in columns]
     assert keys[3:7] == ["valid_accuracy", "valid_top5", "valid_ema_accuracy", "lr"]
     assert [width for _, key, width, _ in columns if key.startswith("valid_")][2:] == [10, 18]
+
+
+def test_nobody_who_reads_is_no_reason_to_fail(monkeypatch):
+    class Gone(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+
+    write_line("a line")
+
+    assert sys.stderr.getvalue() == "a line\n"

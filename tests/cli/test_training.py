@@ -1,6 +1,7 @@
 """`imagekit train`, `predict` and `report` as they are typed."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from click.testing import CliRunner, Result
 from trees import draw_tree
 
 from imagekit.cli.main import cli
+from imagekit.cli.running_options import NAMES
+from imagekit.cli.train import train
 from imagekit.manifest.build import build_manifest
 
 SMALL = ("--size", 16, "--batch-size", 4, "--workers", 1, "--set", "model_options.nfs=[8]", "--set", "precision=fp32")
@@ -145,3 +148,48 @@ def test_evaluate_tells_precision_recall_and_what_is_taken_for_what(trained: tup
     assert lines[2] == "  class  precision  recall  F1      images"
     assert sum(map(sum, facts["scores"]["confusion"])) == facts["n_images"] == 6
     assert facts["accuracy"] == pytest.approx(facts["scores"]["accuracy"])
+
+
+def test_how_a_run_is_executed_is_explained_option_by_option() -> None:
+    section = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8").split("## How it is")[1]
+    told = {
+        row.split("`")[1].split()[0]: row.split("|")[2].strip() for row in section.splitlines() if row[:4] == "| `-"
+    }
+
+    options = {option.opts[-1]: option for option in train.params if option.name in NAMES}
+
+    assert set(told) == set(options)
+    assert [told[name] for name in ("--cache", "--checkpoint-every", "--on-error")] == ["auto", "10m", "stop"]
+
+
+def test_a_cache_is_filled_once_and_then_used(trained: tuple[Path, Path, Result], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    manifest = shutil.copytree(trained[0].parent, tmp_path / "my pictures") / "metadata.parquet"
+    options = ("--size", 16, "--set", "model_options.nfs=[8]", "--cache-limit", "1MB", "--workers", 1)
+
+    first = typed("cache", manifest, *options)
+    second = typed("cache", manifest, *options, "--json")
+    used = typed("train", manifest, "-o", tmp_path / "run", *options, "--epochs", 1, "--set", "precision=fp32")
+
+    assert (first.exit_code, second.exit_code, used.exit_code) == (0, 0, 0)
+    assert first.stdout.startswith("18 of 18 images are in the cache, 18 of them new, 0.00 GB\n")
+    assert first.stderr.splitlines()[-1] == (
+        f"next: imagekit train '{manifest}' -o run --size 16 --set 'model_options.nfs=[8]' --cache-limit 1MB"
+        " --workers 1 --cache disk"
+    )
+    assert (json.loads(second.stdout)["n_there_before"], json.loads(second.stdout)["n_there"]) == (18, 18)
+    assert used.stderr.startswith("cache: disk; all 18 images lie decoded on the disk, 0.00 GB\n")
+
+
+def test_a_cache_tells_what_it_could_not_decode(
+    trained: tuple[Path, Path, Result], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    manifest = shutil.copytree(trained[0].parent, tmp_path / "pictures") / "metadata.parquet"
+    (manifest.parent / "val/cat/1.JPEG").write_bytes(b"none")
+
+    result = typed("cache", manifest, "--size", 16, "--workers", 1)
+
+    assert result.exit_code == 3
+    assert result.stdout.startswith("17 of 18 images are in the cache, 17 of them new, 0.00 GB\n")
+    assert "\nval/cat/1.JPEG: cannot be used any more: unidentified: " in result.stdout

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.order import SampleRef
+from imagekit.data.store import Layout, memory_store
 from imagekit.errors import ManifestError
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import RandomResizedCrop
@@ -119,3 +120,36 @@ def test_images_are_found_under_another_root(manifest, tmp_path):
 def test_what_is_no_row_number_is_a_type_error(manifest, index):
     with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
         ManifestDataset(manifest, "valid")[index]
+
+
+def test_samples_with_a_store_are_those_without_one_and_nobody_elses_to_write_into(manifest):
+    options = {"transforms": [ResizeFixed(8), RandomFlip()], "seed": 3}
+    plain, stored = (ManifestDataset(manifest, "train", **options) for _ in range(2))
+    sides_N = np.full(12, 8, np.int64)
+    stored.keep_in(memory_store(Layout(heights_N=sides_N, widths_N=sides_N)), np.arange(12)[::-1])
+    refs = [SampleRef(1, row) for row in (4, 11, 0, 4)]
+
+    for _ in range(3):
+        for one, other in zip(plain.samples(refs), stored.samples(refs), strict=True):
+            assert one.x.equal(other.x)
+            assert one[1:] == other[1:]
+            other.x.zero_()
+
+    assert stored.store.n_there() == 3
+
+
+def test_a_row_is_named_and_its_file_read_as_the_manifest_says(manifest):
+    dataset = ManifestDataset(manifest, "valid")
+
+    assert [dataset.row_name(row) for row in (0, 5)] == ["val/cat/0.JPEG", "val/dog/2.JPEG"]
+    assert dataset.read(5) == (manifest.root / "val/dog/2.JPEG").read_bytes()
+    assert dataset.targets_of(np.array([5, 0])).tolist() == [1, 0]
+    assert (len(dataset.targets()), dataset.image_size) == (6, None)
+
+
+def test_rows_without_a_label_have_the_target_minus_one(manifest):
+    dataset = ManifestDataset(manifest, "valid")
+    dataset._targets[2] = -1
+
+    assert dataset.targets_of(np.array([1, 2])).tolist() == [0, -1]
+    assert dataset[2][1] == -1

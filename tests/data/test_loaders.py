@@ -1,24 +1,28 @@
 """Batches from a manifest, with and without worker processes."""
 
 import multiprocessing
+import os
+import re
+import signal
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from data.rows import Rows, told
 from PIL import Image
 from torch.utils.data import TensorDataset
 from trees import draw_image
 
-from imagekit.data import loaders as loaders_module
 from imagekit.data.batches import Batch, Sample, collate, padding_collate
 from imagekit.data.bunch import DataBunch, get_dls
-from imagekit.data.loaders import check_one_label, valid_split
-from imagekit.errors import ConfigError, ManifestError, ShapeError
+from imagekit.data.loaders import Loader, check_one_label, valid_split
+from imagekit.errors import ConfigError, ManifestError, ShapeError, WorkerError
 from imagekit.manifest.build import build_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
+from imagekit.transforms.resize import ResizeFixed
 
 
 def make_loaders(path, **options):
@@ -64,7 +68,6 @@ def test_every_train_row_comes_once_an_epoch_in_another_order_each_time(manifest
     assert orders[0] != orders[1]
 
 
-@pytest.mark.slow
 def test_workers_give_the_batches_that_one_process_gives(manifest_path):
     alone, helped = make_loaders(manifest_path), make_loaders(manifest_path, n_workers=2)
     for epoch in range(2):
@@ -75,7 +78,6 @@ def test_workers_give_the_batches_that_one_process_gives(manifest_path):
             assert all(a.equal(b) for a, b in pairs)
 
 
-@pytest.mark.slow
 def test_close_ends_the_workers_and_another_iteration_starts_new_ones(manifest_path):
     loaders = make_loaders(manifest_path, n_workers=1)
     first = [batch.rows.tolist() for batch in loaders.train_dl]
@@ -108,7 +110,7 @@ def test_the_same_epoch_again_gives_the_same_batches(manifest_path):
     assert all(a.x.equal(b.x) for a, b in zip(first, again, strict=True))
 
 
-@pytest.mark.parametrize("n_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_workers", [0, 1])
 def test_each_iteration_of_a_loop_of_ones_own_is_the_next_epoch(manifest_path, n_workers):
     with closing(make_loaders(manifest_path, n_workers=n_workers)) as loaders:
         told = []
@@ -135,7 +137,6 @@ def test_two_iterations_at_once_do_not_touch_each_other(manifest_path):
     assert [list(rows) for rows in zip(*together, strict=True)] == one_by_one
 
 
-@pytest.mark.slow
 def test_workers_serve_one_iteration_at_a_time(manifest_path):
     with closing(make_loaders(manifest_path, n_workers=1)) as loaders:
         rows = []
@@ -333,7 +334,7 @@ def test_a_pinned_batch_keeps_everything(monkeypatch):
     assert (pinned.x.max(), pinned.y.tolist(), pinned.keys.tolist(), pinned.rows.tolist()) == (1, [5], [10], [7])
 
 
-@pytest.mark.parametrize("n_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_workers", [0, 1])
 def test_a_file_that_went_bad_is_told_alike_wherever_it_was_decoded(manifest_path, n_workers):
     loaders = make_loaders(manifest_path, n_workers=n_workers)
     root = read_manifest(manifest_path).root
@@ -396,11 +397,104 @@ def test_several_label_columns_are_no_single_target(manifest_path):
     check_one_label(manifest)
 
 
-def test_a_loader_pins_where_it_is_told_to(manifest_path, monkeypatch):
-    told = []
-    real = loaders_module.DataLoader
-    monkeypatch.setattr(loaders_module, "DataLoader", lambda *args, **options: told.append(options) or real(*args))
+@pytest.mark.parametrize("pin_memory", [False, True])
+def test_a_loader_pins_where_it_is_told_to(manifest_path, monkeypatch, pin_memory):
+    asked, real = [], torch.empty
 
-    make_loaders(manifest_path, pin_memory=True)
+    def empty(*size, pin_memory=False, **options):
+        asked.append(pin_memory)
+        return real(*size, **options)  # without a GPU there is nothing to pin for
 
-    assert [options["pin_memory"] for options in told] == [True, True]
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: asked.append(True) or tensor)
+    batches = list(make_loaders(manifest_path, pin_memory=pin_memory).train_dl)
+    plain, asked[:] = sum(asked), []
+    own = list(make_loaders(manifest_path, pin_memory=pin_memory, collate=padding_collate).train_dl)
+
+    assert (plain, sum(asked)) == (6 * pin_memory, 6 * pin_memory)  # x and y of three batches
+    assert all(a.x.equal(b.x) for a, b in zip(batches, own, strict=True))
+
+
+def test_what_a_collate_of_ones_own_makes_is_pinned_where_it_is_a_batch(manifest_path, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pytest.fail("nobody said how"))
+
+    assert list(make_loaders(manifest_path, pin_memory=True, collate=len).train_dl) == [4, 4, 4]
+
+
+@pytest.mark.parametrize("on_error", ["ignore", None, "Skip"])
+def test_what_becomes_of_bad_samples_is_one_of_two_words(manifest_path, on_error):
+    with pytest.raises(ConfigError) as caught:
+        make_loaders(manifest_path, on_error=on_error)
+
+    assert str(caught.value) == (
+        f'on_error is "{on_error}", must be "stop" or "skip"\n  where: Loader: on_error\n  fix: leave it out to stop'
+    )
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_bad_file_is_skipped_counted_and_named_in_every_epoch(manifest_path, n_workers):
+    root = read_manifest(manifest_path).root
+    (root / "train/cat/1.JPEG").write_bytes(b"no longer a picture")
+    (root / "train/dog/0.JPEG").unlink()
+
+    with closing(make_loaders(manifest_path, n_workers=n_workers, on_error="skip")) as loaders:
+        for _ in range(2):
+            rows = [row for batch in loaders.train_dl for row in batch.rows.tolist()]
+
+            assert sorted(rows) == [0, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+            assert sorted(each.row for each in loaders.train_dl.skipped) == [1, 6]
+            told = sorted(each.error.what.split(" cannot")[0] for each in loaders.train_dl.skipped)
+            assert told == ["train/cat/1.JPEG", "train/dog/0.JPEG"]
+    assert loaders.valid_dl.skipped == []
+
+
+def test_samples_of_an_epoch_are_counted_with_those_that_come_twice(manifest_path):
+    plain, balanced = (make_loaders(manifest_path, balance=balance).train_dl for balance in (False, True))
+
+    assert (plain.n_samples, balanced.n_samples, len(balanced)) == (12, 12, 3)
+
+
+def test_an_empty_dataset_gives_no_batch_and_starts_no_worker():
+    loader = Loader(Rows(0), batch_size=4, shuffle=True, n_workers=2)
+
+    assert (len(loader), list(loader), multiprocessing.active_children()) == (0, [], [])
+
+
+def die_at_five(row):
+    if row == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("collate_fn", [collate, padding_collate])
+def test_a_worker_that_dies_names_its_file_and_the_loader_can_be_used_again(collate_fn, capfd):
+    rows = Rows(8, transforms=[ResizeFixed(4)], on_read=die_at_five)
+    with closing(Loader(rows, batch_size=2, shuffle=False, n_workers=2, collate=collate_fn)) as loader:
+        with pytest.raises(WorkerError) as caught:
+            list(loader)
+        rows.on_read = int
+        after = [batch.rows.tolist() for batch in loader]
+
+    assert re.sub(r"pid \d+", "pid N", str(caught.value)) == (
+        "worker process 1 of 2 (pid N) was killed by SIGKILL at 5.png\n  where: Loader\n"
+        "  fix: the usual cause is too little memory, for which the system kills the largest: "
+        "try fewer --workers than 2"
+    )
+    assert after == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert multiprocessing.active_children() == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_leaving_an_epoch_early_many_times_leaves_a_loader_as_new(n_workers):
+    rows = Rows(12, transforms=[ResizeFixed(4)])
+    with closing(Loader(rows, batch_size=2, shuffle=True, n_workers=n_workers)) as loader:
+        for _ in range(8):
+            next(iter(loader))
+            with pytest.raises(KeyError):
+                for _batch in loader:
+                    raise KeyError
+        loader.set_epoch(0)
+
+        assert [told(batch) for batch in loader] == [told(batch) for batch in Loader(
+            rows, batch_size=2, shuffle=True, n_workers=0
+        )]  # fmt: skip

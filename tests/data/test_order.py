@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekit.data.order import EpochBatches, SampleRef, balanced_order, epoch_order, keys_of
+from imagekit.data.order import EpochBatches, SampleRef, balanced_order, epoch_order, keys_of, keys_of_rows
 from imagekit.errors import ConfigError
 
 
@@ -119,3 +119,39 @@ def test_without_a_class_nothing_can_be_balanced():
     assert str(caught.value) == (
         "no row has a class to balance by\n  where: balanced_order\n  fix: balance a set whose rows have labels"
     )
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 2**39), st.integers(0, 2**20)), max_size=5),
+    seed=st.integers(0, 2**40),
+    epoch=st.integers(0, 1000),
+)
+def test_keys_of_rows_are_those_of_their_refs(pairs, seed, epoch):
+    rows_B, copies_B = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+
+    keys_B = keys_of_rows(rows_B, copies_B, seed=seed, epoch=epoch)
+
+    assert keys_B.equal(keys_of([SampleRef(epoch, row, copy) for row, copy in pairs], seed=seed))
+    assert len(set(keys_B.tolist())) == len(set(pairs))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(1, 20),
+    batch_size=st.integers(1, 7),
+    shuffle=st.booleans(),
+    balance=st.booleans(),
+    epoch=st.integers(0, 9),
+)
+def test_batches_are_slices_of_the_order_of_their_epoch(n, batch_size, shuffle, balance, epoch):
+    balance_by = torch.arange(n) % 3 if balance else None
+    batches = EpochBatches(n, batch_size=batch_size, seed=2, shuffle=shuffle, balance_by=balance_by)
+    batches.epoch = epoch
+
+    got = list(batches)
+
+    rows_M, copies_M = batches.order(epoch)
+    refs = [SampleRef(epoch, row, copy) for row, copy in zip(rows_M.tolist(), copies_M.tolist(), strict=True)]
+    assert got == [refs[i : i + batch_size] for i in range(0, len(refs), batch_size)]
+    assert (len(batches), batches.n_samples) == (len(got), len(refs))

@@ -32,6 +32,11 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
             "  fix: give a value from 0 to 9223372036854775807",
         ),
         (
+            {"presize": 100, "size": 128},
+            "presize is 100 and size is 128: no crop of 128 pixels can be taken out of it\n  where: presize, size\n"
+            "  fix: give a presize of 128 or more, a quarter more say, or 0 to do without",
+        ),
+        (
             {"mixup": 0.001},
             "mixup is 0.001, must be 0, or from 0.01 to 100\n  where: mixup\n"
             "  fix: give 0 to do without, or a value from 0.01 to 100",

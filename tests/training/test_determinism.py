@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from imagekit.batch.lighting import Brightness, Hue
 from imagekit.batch.normalize import Normalize, ToFloat
 from imagekit.batch.pipeline import BatchPipeline
 from imagekit.data.bunch import DataBunch
+from imagekit.data.cache_files import Room
+from imagekit.data.caching import join, share_images
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
@@ -27,10 +29,13 @@ def _augment() -> BatchPipeline:
     return BatchPipeline([ToFloat(), *geometry, *light, Normalize([0.5] * 3, [0.25] * 3), RandomErasing()])
 
 
-def _seen(path, *, batch_size: int, n_workers: int = 0, epochs_before: int = 0, seed: int = 1) -> dict[int, Tensor]:
+def _seen(
+    path, *, batch_size: int, n_workers: int = 0, epochs_before: int = 0, seed: int = 1, cache: str = "none"
+) -> dict[int, Tensor]:
     """What the model sees of each train row in one epoch, after gone through `epochs_before` others."""
+    manifest = read_manifest(path)
     data = DataBunch.from_manifest(
-        read_manifest(path),
+        manifest,
         train_transforms=[RandomResizedCrop(24, filter=("bilinear", "bicubic")), RandomFlip(), TiltRandomCrop(16)],
         valid_transforms=[],
         batch_size=batch_size,
@@ -38,7 +43,11 @@ def _seen(path, *, batch_size: int, n_workers: int = 0, epochs_before: int = 0, 
         seed=seed,
     )
     augment, seen = _augment(), {}
-    with closing(data):
+    room = Room(folder=path.parent / "cache", limit_bytes=10**9)
+    stores = [] if cache == "none" else join(share_images(manifest, [data.train_ds]), cache, room)
+    with closing(data), ExitStack() as opened:
+        for store in stores:
+            opened.callback(store.close)
         for epoch in (*range(EPOCH - epochs_before, EPOCH), EPOCH):
             data.set_epoch(epoch)
             for batch in data.train_dl:
@@ -61,6 +70,14 @@ def test_no_bit_depends_on_the_batch_size(manifest_path, batch_size):
 @pytest.mark.slow
 def test_no_bit_depends_on_the_workers(manifest_path):
     _assert_alike(_seen(manifest_path, batch_size=4, n_workers=2), _seen(manifest_path, batch_size=4))
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_no_bit_depends_on_where_images_are_kept(manifest_path, cache, epochs_before):
+    kept = _seen(manifest_path, batch_size=4, cache=cache, epochs_before=epochs_before)
+
+    _assert_alike(kept, _seen(manifest_path, batch_size=4))
 
 
 def test_no_bit_depends_on_the_epochs_before(manifest_path):

@@ -92,3 +92,13 @@ def test_a_cache_on_the_device_leaves_nothing_to_advise():
 
 def test_a_run_that_trained_nothing_is_told_nothing():
     assert hint(TimingCallback().totals()) is None
+
+
+def test_a_second_of_waiting_is_no_matter():
+    short = {"train_s": 1.2, "data_wait_s": 0.99, "first_epoch_train_s": 0.4, "first_epoch_data_wait_s": 0.3}
+    longer = short | {"data_wait_s": 1.0}
+
+    hints = [loader_hint(each, n_workers=1, n_cores=2, cache="none", can_cache=None) for each in (short, longer)]
+
+    assert hints[0] is None
+    assert str(hints[1]).endswith("; try --workers 2")

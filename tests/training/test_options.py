@@ -17,6 +17,7 @@ from imagekit.callbacks.accumulate import GradientAccumulation
 from imagekit.callbacks.clip import GradientClip
 from imagekit.callbacks.mix import CutMix, MixUp
 from imagekit.callbacks.scheduler import ParamScheduler
+from imagekit.data.order import SampleRef
 from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.runs.checkpoint import load_checkpoint
@@ -27,6 +28,8 @@ from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import evaluate
 from imagekit.training.settings import resolve_settings
 from imagekit.training.train import train
+from imagekit.transforms.resize import ResizeFixed
+from imagekit.transforms.tensors import MakeRGB
 
 QUICK = TrainConfig(
     model_options={"nfs": [8]}, epochs=2, size=16, batch_size=4, lr=0.005, precision="fp32", device="cpu"
@@ -100,6 +103,28 @@ def test_telemetry_is_kept_when_asked_for(manifest, tmp_path):
 
     record = json.loads(RunLayout(tmp_path / "run").telemetry_data.read_text())
     assert len(record["names"]) == len(record["means"]) == 4
+
+
+def test_presized_images_are_seen_through_crops_and_validated_in_their_middle(manifest, tmp_path):
+    config = replace(QUICK, presize=20, size=16)
+    data = learner_of(manifest, presize=20, size=16).data
+
+    report = train(manifest, output=tmp_path / "run", config=config, quiet=True)
+
+    assert [repr(each) for each in data.train_ds.pipeline.to_dict()[: data.train_ds.pipeline.n_fixed]] == [
+        repr(each.to_dict()) for each in (MakeRGB(), ResizeFixed(20))
+    ]
+    assert (data.train_ds[0][0].shape, data.valid_ds[0][0].shape) == ((3, 16, 16), (3, 16, 16))
+    assert load_checkpoint(RunLayout(report.run).best)["crop"] == 20 / 16
+    assert evaluate(report.run, manifest).loss == pytest.approx(report.best["valid_loss"], abs=1e-6)
+
+
+def test_presizing_to_the_size_itself_leaves_nothing_to_choose(manifest):
+    data = learner_of(manifest, presize=16, size=16, flip=0.0).data
+
+    first, second = data.train_ds[SampleRef(0, 0)][0], data.train_ds[SampleRef(1, 0)][0]
+
+    assert first.equal(second)
 
 
 def test_a_balanced_epoch_shows_every_class_equally_often(manifest):

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import tomllib
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -32,6 +33,7 @@ from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import evaluate
 from imagekit.training.predictions import predictions_table
 from imagekit.training.train import train
+from imagekit.training.train_report import TrainReport
 
 # so small a rate that the outcome does not hang on the last bits, which differ with the number of threads
 QUICK = TrainConfig(epochs=3, size=16, batch_size=4, lr=0.005, precision="fp32", crop_scale=0.8, device="cpu")
@@ -157,8 +159,8 @@ def test_a_checkpoint_holds_all_that_using_it_elsewhere_needs(trained):
 
     assert set(state) == {
         "format_version", "model", "model_name", "model_args", "vocab", "class_names", "mean", "std", "stats", "size",
-        "crop", "optimizer", "epochs_done", "batches_done", "epoch", "cursor", "position", "n_iter", "callbacks", "is_averaged", "row",
-        "precision", "config", "rows_sha256", "versions", "threads",
+        "crop", "optimizer", "epochs_done", "batches_done", "epoch", "cursor", "position", "n_iter", "callbacks",
+        "is_averaged", "row", "precision", "config", "rows_sha256", "versions", "threads",
     }  # fmt: skip
     assert (state["size"], state["crop"], state["vocab"]) == (16, 1.0, ["cat", "dog"])
     assert state["stats"] == {"n_images": 48, "n_pixels": 48 * 40 * 32, "source": "manifest"}
@@ -377,3 +379,91 @@ def test_a_report_tells_best_and_last(trained):
 
     assert report.summary().startswith("valid accuracy 1.0000 after 3 epochs, best 1.0000 in epoch 3\n")
     assert report.next_command == f"imagekit evaluate {report.run} {report.manifest}"
+
+
+def report_of(**facts):
+    row = {"epoch": 1, "valid_accuracy": 0.5, "images_per_s": None, "data_wait": None, "is_best": True}
+    told = {"run": Path("my run"), "manifest": Path("m.parquet"), "images_root": Path(), "rows": [row], "seed": 0}
+    return TrainReport(**{**told, "seconds": 1.0, "timing": {}, **facts})
+
+
+@pytest.mark.parametrize(
+    ("n", "lines"),
+    [
+        (0, []),
+        (1, ["1 image could not be used and was left out:", "  0.png: it is cut"]),
+        (2, ["2 images could not be used and were left out:", "  0.png: it is cut", "  1.png: it is cut"]),
+        (5, ["5 images could not be used and were left out:", *(f"  {i}.png: it is cut" for i in range(3)),
+             "  and 2 more, all in events.jsonl"]),
+    ],
+)  # fmt: skip
+def test_images_that_were_left_out_are_counted_and_the_first_named(n, lines):
+    report = report_of(skipped=[(f"{i}.png", "it is cut") for i in range(n)])
+
+    assert report.summary().splitlines()[3:] == lines
+    assert report.exit_code == (3 if n else 0)
+    assert report.to_dict()["skipped"] == [{"file": f"{i}.png", "why": "it is cut"} for i in range(n)]
+
+
+def test_a_run_that_was_interrupted_is_130_whatever_it_left_out():
+    report = report_of(interrupted="interrupted in epoch 1 of 2", skipped=[("0.png", "it is cut")])
+
+    assert (report.exit_code, report.summary().splitlines()[0]) == (130, "interrupted in epoch 1 of 2")
+
+
+def test_the_next_command_can_be_typed_as_it_stands():
+    commands = [
+        report_of().next_command,
+        report_of(valid_split="valid:my own").next_command,
+        report_of(interrupted="interrupted").next_command,
+    ]
+
+    assert commands == [
+        "imagekit evaluate 'my run' m.parquet",
+        "imagekit evaluate 'my run' m.parquet --split 'valid:my own'",
+        "imagekit train --resume 'my run'",
+    ]
+
+
+def test_every_time_that_is_written_down_is_explained(trained):
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+
+    explained = page.split("timing.json\n")[1].split("\n## ")[0]
+
+    timing = json.loads(RunLayout(trained[1].run).timing.read_text())
+    assert [key for key in timing if f"`{key}`" not in explained] == []
+
+
+class FailAt(Callback):
+    """Raise in the second batch."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def after_batch(self):
+        if self.learner.i_batch == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize(("error", "is_told"), [(OSError("x"), True), (TrainingError("x", fix="y"), False)])
+def test_what_fails_says_how_to_go_on_unless_it_would_fail_again(trained, tmp_path, capsys, error, is_told):
+    with pytest.raises(type(error)):
+        train(trained[0], output=tmp_path / "my run", config=QUICK, extra_callbacks=[FailAt(error)])
+
+    command = f"imagekit train --resume '{tmp_path / 'my run'}'"
+    said = f"what was reached is saved; to go on from there: {command}\n" in capsys.readouterr().err
+    assert said == is_told
+
+
+def test_a_run_that_can_be_gone_on_with_says_so_where_its_folder_is_given_again(trained, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(trained[0], output=run, config=QUICK, quiet=True, extra_callbacks=[InterruptAt(0)])
+
+    with pytest.raises(OutputError) as caught:
+        train(trained[0], output=run, config=QUICK, quiet=True)
+
+    assert str(caught.value) == (
+        f"the run exists already\n  where: {run}\n"
+        f"  fix: give another -o, or --overwrite to train anew, or go on with it: imagekit train --resume {run}"
+    )

@@ -19,7 +19,7 @@ from imagekit.transforms.flips import RandomFlip
 from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.order import sort_by_order
 from imagekit.transforms.resize import ResizeFixed
-from imagekit.transforms.tensors import MakeRGB, to_byte_tensor
+from imagekit.transforms.tensors import MakeRGB, to_byte_tensor, to_float_tensor
 
 
 class _Append:
@@ -157,3 +157,50 @@ def test_a_transform_that_draws_from_no_stream_is_refused():
         "  where: Nameless.stream\n"
         '  fix: give the class one of its own: stream = "own.name"'
     )
+
+
+class _KeepsNoKind(ItemTransform):
+    keeps_kind = False
+
+
+@pytest.mark.parametrize(
+    ("transforms", "n_fixed"),
+    [
+        ([], 0),
+        ([MakeRGB()], 1),
+        ([MakeRGB(), ResizeFixed(8), RandomFlip(), to_byte_tensor], 2),
+        ([CenterCrop(8), to_byte_tensor, to_float_tensor], 1),
+        ([ResizeFixed(8, filter=("bilinear", "box"))], 0),
+        ([RandomResizedCrop(8)], 0),
+        ([_Append("a"), ResizeFixed(8)], 0),
+        ([ResizeFixed(8), _Append("a", 15)], 1),
+        ([_KeepsNoKind(), ResizeFixed(8)], 0),
+        ([RandomFlip(p=1)], 0),
+    ],
+)
+def test_what_is_fixed_draws_nothing_keeps_the_kind_and_is_known_as_a_transform(transforms, n_fixed):
+    assert ItemPipeline(transforms).n_fixed == n_fixed
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    transforms=st.lists(
+        st.sampled_from([MakeRGB(), ResizeFixed(9), CenterCrop(8), RandomFlip(), RandomResizedCrop(7), to_byte_tensor]),
+        unique=True,
+    )
+)
+def test_the_fixed_part_and_the_rest_make_what_the_whole_makes(transforms):
+    pipeline, image = ItemPipeline(transforms), np.asarray(_picture())
+    (draws,) = pipeline.draw(_keys(1)).tolist()
+
+    whole = pipeline(image.copy(), draws)
+    fixed = pipeline.fixed(image.copy())
+    parts = [pipeline.rest(fixed, draws) for _ in range(2)]
+
+    assert all(np.array_equal(part, whole) for part in parts)
+    assert isinstance(fixed, np.ndarray)
+
+
+def test_the_rest_refuses_a_wrong_number_of_draws_as_the_whole_does():
+    with pytest.raises(ShapeError, match="the pipeline got 0 draws, needs 1"):
+        ItemPipeline([MakeRGB(), RandomFlip()]).rest(_picture())

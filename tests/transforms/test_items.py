@@ -10,6 +10,7 @@ from PIL import Image
 from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.draws import make_keys, uniform
 from imagekit.transforms.flips import RandomDihedral, RandomFlip
+from imagekit.transforms.images import resize_box
 from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB, make_rgb, to_byte_tensor, to_float_tensor
@@ -252,3 +253,53 @@ def test_pictures_of_any_mode_have_their_pixels_right_once_they_are_rgb(mode):
 
     assert tensor.shape == (3, 4, 6)
     assert (tensor == 255).all()
+
+
+def test_only_what_makes_tensors_of_images_does_not_keep_their_kind():
+    kinds = {
+        type(each).__name__: each.keeps_kind for each in (make_rgb, ResizeFixed(8), RandomFlip(), RandomDihedral())
+    }
+
+    assert set(kinds.values()) == {True}
+    assert (to_byte_tensor.keeps_kind, to_float_tensor.keeps_kind, ItemTransform.keeps_kind) == (False, False, True)
+
+
+@pytest.mark.parametrize("filter", ["bilinear", "lanczos"])
+def test_a_box_of_the_wanted_size_is_only_looked_at_and_has_the_pixels_of_its_place(filter):
+    image = _noise()
+
+    crop = resize_box(image, (7, 5), filter=filter, box=(3, 2, 10, 7))
+
+    assert np.shares_memory(crop, image)
+    assert np.array_equal(crop, image[2:7, 3:10])
+    assert np.array_equal(crop, resize_box(Image.fromarray(image), (7, 5), filter=filter, box=(3, 2, 10, 7)))
+
+
+def test_a_box_of_another_size_is_made_anew_and_the_image_stays():
+    image = _noise()
+    before = image.copy()
+
+    crop = resize_box(image, (7, 5), filter="bilinear", box=(3, 2, 11, 7))
+    crop[...] = 0
+
+    assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("transform", [RandomFlip(p=1), RandomDihedral(p=1), to_byte_tensor, ResizeFixed(8), make_rgb])
+def test_an_image_that_may_only_be_read_is_transformed_as_any_other(transform):
+    image = _noise(9, 9)
+    locked = image[:]
+    locked.flags.writeable = False
+    draws = [[0.6]] if transform.n_draws else []
+
+    assert np.array_equal(transform(locked, *draws), transform(image, *draws))
+
+
+def test_what_is_made_of_a_view_of_an_image_shares_nothing_that_is_written_to():
+    image = _noise()
+    locked = image[:]
+    locked.flags.writeable = False
+
+    to_byte_tensor(resize_box(locked, (7, 5), filter="bilinear", box=(3, 2, 10, 7))).zero_()
+
+    assert np.array_equal(image, _noise())
