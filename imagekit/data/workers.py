@@ -1,8 +1,7 @@
 """Processes that make batches: a task is a whole batch, and its pixels are written where the parent reads them.
 
 Parent and workers share slots, one for each batch under way, and a page that says which row a worker is at. A message
-is a few numbers; pixels never go through a pipe. What a collate function made does, pickled as it is: multiprocessing's
-own way would put each tensor into /dev/shm. What is done is given back in the order in which it was asked for.
+is a few numbers; pixels never go through a pipe. What is done is given back in the order in which it was asked for.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from imagekit.data.parcels import Parcel, pack, receive, send, unpack
 from imagekit.data.shared import SharedBytes
 from imagekit.errors import ConfigError, WorkerError
 
@@ -82,7 +82,7 @@ class Workers:
         self._workers: list[_Worker] = []
         self._shared: list[SharedBytes] = []
         self._free: list[int] = []
-        self._done: dict[int, tuple[int, bytes]] = {}
+        self._done: dict[int, tuple[int, Parcel]] = {}
         self._slot_of: dict[int, int] = {}
         self._left: set[int] = set()  # tasks whose result nobody wants any more
         self._next, self._life = 0, 0
@@ -93,8 +93,8 @@ class Workers:
         What `work.do` raised is raised here.
         """
         with contextlib.closing(self._results(jobs)) as results:
-            for data, slot in results:
-                result = pickle.loads(data)
+            for parcel, slot in results:
+                result = unpack(parcel)
                 if isinstance(result, Failure):
                     raise _explained(result)
                 yield result, slot
@@ -103,7 +103,7 @@ class Workers:
         """End them, at the latest after five seconds."""
         self._end(_SECONDS_TO_END)
 
-    def _results(self, jobs: Iterator[Any]) -> Generator[tuple[bytes, memoryview], None, None]:
+    def _results(self, jobs: Iterator[Any]) -> Generator[tuple[Parcel, memoryview], None, None]:
         mine: deque[int] = deque()
         job, slot, life = next(jobs, None), _NOBODY, self._life
         try:
@@ -114,8 +114,8 @@ class Workers:
                 if not mine or mine[0] not in self._done:  # none is mine while all do what was left by another
                     self._receive()
                     continue
-                slot, data = self._done.pop(mine.popleft())
-                yield data, self._slot(slot)
+                slot, parcel = self._done.pop(mine.popleft())
+                yield parcel, self._slot(slot)
                 self._require(life)
                 self._free.append(slot)
         except GeneratorExit:
@@ -140,7 +140,7 @@ class Workers:
                 self._workers.append(self._started(context, number))
         except OSError as error:
             raise WorkerError(
-                f"{self.n_workers} worker processes cannot be started: {error.strerror or error}",
+                f"worker processes cannot be started, {self.n_workers} in all: {error.strerror or error}",
                 where="Loader",
                 fix="try fewer --workers; 0 makes batches in the process that trains",
             ) from error
@@ -210,7 +210,7 @@ class Workers:
         for ready in wait(list(by_connection)):
             worker = by_connection[ready]  # type: ignore[index]
             try:
-                ticket, data = worker.connection.recv()
+                ticket, parcel = receive(worker.connection)
             except (EOFError, OSError):
                 self._lost(worker)
             worker.n_waiting -= 1
@@ -219,7 +219,7 @@ class Workers:
                 self._left.discard(ticket)
                 self._free.append(slot)
             else:
-                self._done[ticket] = slot, data
+                self._done[ticket] = slot, parcel
 
     def _leave(self, tickets: deque[int], slot: int, life: int) -> None:
         """Give back the slot of the result that was looked at; nobody waits for these tasks any more."""
@@ -282,7 +282,7 @@ def _serve(
         while (message := _next_message(connection, parent)) is not None:
             ticket, slot, rest = message
             view = memoryview(memory.view)[slot * slot_bytes : (slot + 1) * slot_bytes]
-            connection.send((ticket, _packed(_attempt(work, rest, view, mark))))
+            send(connection, ticket, _packed(_attempt(work, rest, view, mark)))
 
 
 def _next_message(connection: Connection, parent: int) -> Any:
@@ -300,15 +300,14 @@ def _attempt(work: Work, message: Any, view: memoryview, mark: Callable[[int], o
         return Failure(error, traceback.format_exc())
 
 
-def _packed(result: Any) -> bytes:
-    """The result in bytes; in place of one that cannot be sent, a Failure that says so."""
+def _packed(result: Any) -> Parcel:
+    """The result as it is sent; in place of one that cannot be sent, a Failure that says so."""
     try:
-        data = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
         if isinstance(result, Failure):
-            pickle.loads(data)  # some exceptions cannot be made again from what they were made of
+            pickle.loads(pickle.dumps(result))  # some exceptions cannot be made again from what they were made of
+        return pack(result)
     except Exception as error:  # noqa: BLE001 - it is raised again, in the parent
-        return pickle.dumps(_unsendable(result, error, traceback.format_exc()), pickle.HIGHEST_PROTOCOL)
-    return data
+        return pack(_unsendable(result, error, traceback.format_exc()))
 
 
 def _unsendable(result: Any, error: Exception, trace: str) -> Failure:

@@ -24,6 +24,8 @@ from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.resize import ResizeFixed
 
+pytestmark = pytest.mark.usefixtures("own_children")
+
 
 def make_loaders(path, **options):
     return DataBunch.from_manifest(

@@ -22,6 +22,8 @@ from imagekit.data import shared, workers
 from imagekit.data.workers import N_AHEAD, Workers
 from imagekit.errors import ConfigError, ImageError, WorkerError
 
+pytestmark = pytest.mark.usefixtures("own_children")
+
 
 class Calls:
     """Work whose jobs are functions of (slot, mark), called in a worker."""
@@ -459,7 +461,7 @@ def test_a_system_that_forks_no_more_is_told_with_a_cure(monkeypatch):
         assert results(hands, [(give, 4)]) == [4]
 
     assert str(caught.value) == (
-        "2 worker processes cannot be started: Resource temporarily unavailable\n  where: Loader\n"
+        "worker processes cannot be started, 2 in all: Resource temporarily unavailable\n  where: Loader\n"
         "  fix: try fewer --workers; 0 makes batches in the process that trains"
     )
     assert left == []
@@ -474,7 +476,7 @@ def test_too_many_open_files_are_told_too(monkeypatch):
     with crew(1) as hands, pytest.raises(WorkerError) as caught:
         results(hands, [(give, 1)])
 
-    assert caught.value.what == "1 worker processes cannot be started: Too many open files"
+    assert caught.value.what == "worker processes cannot be started, 1 in all: Too many open files"
 
 
 def give_state(slot, mark):

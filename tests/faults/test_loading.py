@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,13 @@ def slow_loader(**options: Any) -> Loader[Rows]:
     )
 
 
-def start(body: Callable[[Callable[[], None]], None]) -> tuple[int, Callable[[], None]]:
-    """Run the body in a forked process with a group of its own; its pid, and what waits until it says `ready`."""
+Ready = Callable[[], object]
+Body = Callable[[Ready], None]
+
+
+@contextmanager
+def started(body: Body) -> Iterator[int]:
+    """Run the body in a forked process with a group of its own until it says that it is ready; its pid."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -43,18 +48,19 @@ def start(body: Callable[[Callable[[], None]], None]) -> tuple[int, Callable[[],
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = 1
         try:
-            body(lambda: os.close(write))
+            body(lambda: os.write(write, b"1"))
             code = 0
         finally:
             sys.stderr.flush()
             os._exit(code)
     os.close(write)
-
-    def wait_until_ready() -> None:
-        assert os.read(read, 1) == b""
+    try:
+        assert os.read(read, 1) == b"1"
+        yield pid
+    finally:
         os.close(read)
-
-    return pid, wait_until_ready
+        for each in living(pid):
+            os.kill(each, signal.SIGKILL)
 
 
 def living(group: int) -> list[int]:
@@ -78,7 +84,7 @@ def seconds_until_gone(group: int, *, timeout_s: float = 8) -> float:
     return time.monotonic() - begun
 
 
-def idle(ready: Callable[[], None]) -> None:
+def idle(ready: Ready) -> None:
     """All work is done."""
     loader = slow_loader()
     list(loader)
@@ -86,7 +92,7 @@ def idle(ready: Callable[[], None]) -> None:
     signal.pause()
 
 
-def working(ready: Callable[[], None]) -> None:
+def working(ready: Ready) -> None:
     """Workers are in the middle of their batches."""
     loader = slow_loader()
     for _ in loader:
@@ -94,7 +100,7 @@ def working(ready: Callable[[], None]) -> None:
         signal.pause()
 
 
-def talking(ready: Callable[[], None]) -> None:
+def talking(ready: Ready) -> None:
     """Workers write results that are too large for a pipe, and nobody reads them; two loaders have a hand in it."""
     iterators = [iter(slow_loader(collate=lambda samples: bytes(2**20))) for _ in range(2)]
     for each in iterators:
@@ -104,7 +110,7 @@ def talking(ready: Callable[[], None]) -> None:
     signal.pause()
 
 
-def with_a_friend(ready: Callable[[], None]) -> None:
+def with_a_friend(ready: Ready) -> None:
     """Another process was forked, which holds all pipes open and does not end."""
     loader = slow_loader()
     next(iter(loader))
@@ -117,21 +123,19 @@ def with_a_friend(ready: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize("body", [idle, working, talking, with_a_friend])
-def test_workers_end_soon_after_their_parent_was_killed(
-    body: Callable[[Callable[[], None]], None], capfd: pytest.CaptureFixture[str]
-) -> None:
-    pid, wait_until_ready = start(body)
-    wait_until_ready()
-    assert len(living(pid)) >= 3
+def test_workers_end_soon_after_their_parent_was_killed(body: Body, capfd: pytest.CaptureFixture[str]) -> None:
+    with started(body) as pid:
+        n_before = len(living(pid))
 
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
-    assert seconds_until_gone(pid) < 2.5
+        assert n_before >= 3
+        assert seconds_until_gone(pid) < 2.5
     assert capfd.readouterr() == ("", "")
 
 
-def go_through_ctrl_c(ready: Callable[[], None]) -> None:
+def go_through_ctrl_c(ready: Ready) -> None:
     """Be interrupted, close, and do it all again."""
     loader = slow_loader()
     with pytest.raises(KeyboardInterrupt):
@@ -148,19 +152,17 @@ def go_through_ctrl_c(ready: Callable[[], None]) -> None:
 def test_ctrl_c_for_the_whole_group_is_the_parents_alone_to_act_on(
     delay_s: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pid, wait_until_ready = start(go_through_ctrl_c)
-    wait_until_ready()
+    with started(go_through_ctrl_c) as pid:
+        time.sleep(delay_s)
+        os.killpg(pid, signal.SIGINT)
+        _, status = os.waitpid(pid, 0)
 
-    time.sleep(delay_s)
-    os.killpg(pid, signal.SIGINT)
-    _, status = os.waitpid(pid, 0)
-
-    assert capfd.readouterr() == ("", "")
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert living(pid) == []
+        assert capfd.readouterr() == ("", "")
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert living(pid) == []
 
 
-def end_with_workers(ready: Callable[[], None]) -> None:
+def end_with_workers(ready: Ready) -> None:
     """Come to the end of the program with a loader that nobody closed."""
     loader = slow_loader()
     next(iter(loader))
@@ -169,12 +171,10 @@ def end_with_workers(ready: Callable[[], None]) -> None:
 
 
 def test_a_program_that_ends_takes_its_workers_with_it(capfd: pytest.CaptureFixture[str]) -> None:
-    pid, wait_until_ready = start(end_with_workers)
-    wait_until_ready()
+    with started(end_with_workers) as pid:
+        _, status = os.waitpid(pid, 0)
 
-    _, status = os.waitpid(pid, 0)
-
-    assert (os.waitstatus_to_exitcode(status), living(pid)) == (0, [])
+        assert (os.waitstatus_to_exitcode(status), living(pid)) == (0, [])
     assert capfd.readouterr() == ("", "")
 
 
