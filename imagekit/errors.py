@@ -126,7 +126,7 @@ class DiskFullError(ImagekitError):
 
 
 class WorkerError(ImagekitError):
-    """A process that makes batches ended by itself."""
+    """A process that makes batches ended by itself, could not be started, or could not send what it made."""
 
 
 class TrainingError(ImagekitError):

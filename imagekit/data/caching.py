@@ -116,8 +116,11 @@ def share_images(manifest: Manifest, datasets: Sequence[ManifestDataset]) -> lis
     """What would be kept for these datasets of one manifest.
 
     Every image of the manifest has a place, by its sha256, so other splits and folds of it share a store.
-    Raises ManifestError where the manifest does not know the images' sha256, or sides that are needed.
+    Raises ManifestError where the manifest does not know the images' sha256, or sides that are needed; ConfigError for
+    a fixed transform of somebody's own, whose code may change while its name stays.
     """
+    for dataset in datasets:
+        _require_ours(dataset)
     digests, order, place_of = _digests(manifest)
     groups: dict[str, list[ManifestDataset]] = {}
     for dataset in datasets:
@@ -264,6 +267,16 @@ def _half_of_free(place: Path) -> int:
 
 def _has_avphys() -> bool:
     return "SC_AVPHYS_PAGES" in os.sysconf_names
+
+
+def _require_ours(dataset: ManifestDataset) -> None:
+    for transform in dataset.pipeline.transforms[: dataset.pipeline.n_fixed]:
+        if not type(transform).__module__.startswith("imagekit."):
+            raise ConfigError(
+                f"what {type(transform).__name__} makes cannot be kept: its code may change while its name stays",
+                where="share_images",
+                fix="set keeps_kind = False in the class, and it and all behind it are done anew each time",
+            )
 
 
 def _fixed(dataset: ManifestDataset) -> list[dict[str, object]]:

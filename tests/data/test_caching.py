@@ -15,15 +15,16 @@ from PIL import Image
 from trees import draw_image, draw_tree
 
 from imagekit.data import caching
-from imagekit.data.cache_files import Room
+from imagekit.data.cache_files import Room, store_path
 from imagekit.data.caching import Facts, choose_cache, decode_rate, free_memory, is_there, join, room_of, share_images
 from imagekit.data.dataset import ManifestDataset
-from imagekit.errors import ManifestError, OutputError
+from imagekit.errors import ConfigError, ManifestError, OutputError
 from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import view
 from imagekit.transforms.crops import CenterCrop, RandomResizedCrop
 from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB
 
@@ -371,3 +372,46 @@ def test_a_cache_folder_that_may_not_be_looked_into_is_told(tmp_path: Path, monk
         f"the cache cannot be looked into: Permission denied\n  where: {tmp_path}\n"
         "  fix: set XDG_CACHE_HOME to a folder that you may write to, or use --cache ram or none"
     )
+
+
+class Halved(ItemTransform):
+    """A transform of somebody's own that draws nothing."""
+
+    _order = 12
+
+    def apply(self, image: Any, draws: Any) -> Any:
+        return image // 2
+
+
+class HalvedAnew(Halved):
+    """The same, done each time."""
+
+    keeps_kind = False
+
+
+def test_what_a_transform_of_ones_own_makes_is_not_kept(manifest_path: Path) -> None:
+    manifest = read_manifest(manifest_path)
+
+    with pytest.raises(ConfigError) as caught:
+        share_images(manifest, pair(manifest, (*WHOLE[:2], Halved())))
+
+    assert str(caught.value) == (
+        "what Halved makes cannot be kept: its code may change while its name stays\n"
+        "  where: share_images\n"
+        "  fix: set keeps_kind = False in the class, and it and all behind it are done anew each time"
+    )
+    kept = pair(manifest, (*WHOLE[:2], HalvedAnew()))
+    join(share_images(manifest, kept), "ram")
+    assert_same_pixels(kept[0], pair(manifest, (*WHOLE[:2], HalvedAnew()))[0])
+
+
+def test_the_same_images_under_other_names_and_splits_have_the_same_store(manifest_path: Path) -> None:
+    manifest = read_manifest(manifest_path)
+    table = manifest.table
+    names = pa.array([f"moved/{number:03}.jpg" for number in range(table.num_rows)])
+    moved = replace(manifest, table=table.set_column(table.schema.get_field_index("file_name"), "file_name", names))
+
+    one, other = (share_images(each, pair(each))[0] for each in (manifest, moved))
+
+    folder = Path("cache")
+    assert store_path(folder, one.what, one.layout) == store_path(folder, other.what, other.layout)

@@ -20,6 +20,7 @@ from imagekit.files import atomic, seam
 
 OPERATIONS = (
     "write_all",
+    "write_at",
     "fsync",
     "link",
     "clone",
