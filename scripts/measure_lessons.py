@@ -1,11 +1,12 @@
-"""The figures of the lessons, reached again: accuracy over seeds beside what the course printed.
+"""The figures of the lessons and of other presets: accuracy over seeds, beside what the course printed.
 
     python scripts/measure_lessons.py MANIFEST [--seeds 3] [--only lesson-cnn,running-norm] [--workers 2]
 
 MANIFEST is of Imagenette, version 2 (3,925 validation images; the course had version 1 with 500, so bands compare, not
-digits). Each preset of `imagekit train` named after a lesson is trained once a seed; `running-norm` and `batch-norm`
-train the lesson's small network at batch size 2 on the demo's shapes, which the script draws. Prints a table and adds
-a JSON row a series to scripts/results/lessons.jsonl. About half an hour on two cores.
+digits). Each preset of `imagekit train` named after a lesson is trained once a seed, or any other that --only names,
+its images kept in memory where that pays; `running-norm` and `batch-norm` train the lesson's small network at batch
+size 2 on the demo's shapes, which the script draws. Prints a table and adds a JSON row a series to
+scripts/results/lessons.jsonl. About half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from imagekit.environment import collect
 from imagekit.look.shapes import draw_shapes
 from imagekit.manifest.build import build_manifest
 from imagekit.training.config import TrainConfig
+from imagekit.training.running import Running
 from imagekit.training.settings import resolve_config
 from imagekit.training.train import train
 
@@ -81,9 +83,8 @@ def run(name: str, seed: int, told: argparse.Namespace, folder: Path) -> list[di
     else:
         config = resolve_config({}, preset=name)
     output = folder / f"{name}-{seed}"
-    return list(
-        train(manifest, output=output, config=replace(config, seed=seed), n_workers=told.workers, quiet=True).rows
-    )
+    running = Running(n_workers=told.workers, cache="auto")
+    return list(train(manifest, output=output, config=replace(config, seed=seed), running=running, quiet=True).rows)
 
 
 def shapes(folder: Path) -> Path:
@@ -104,8 +105,9 @@ def report(name: str, series: list[list[dict[str, Any]]], told: argparse.Namespa
     mean, sd = statistics.fmean(last), statistics.stdev(last) if len(last) > 1 else 0.0
     by_epoch = " ".join(f"{statistics.fmean(column):.3f}" for column in zip(*accuracies, strict=True))
     seconds = statistics.fmean(sum(row["seconds"] for row in rows) for rows in series)
+    course = LESSONS.get(name, "no figure of the course")
     print(
-        f"{name}: {mean:.4f} +- {sd:.4f} (n = {len(last)}), epochs {by_epoch}, {seconds:.0f} s; {LESSONS[name]}",
+        f"{name}: {mean:.4f} +- {sd:.4f} (n = {len(last)}), epochs {by_epoch}, {seconds:.0f} s; {course}",
         flush=True,
     )
     facts = collect()
