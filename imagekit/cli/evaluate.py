@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from imagekit.cli.frame import Outcome, imagekit_command, root_option, workers_option
+from imagekit.learner.allocator import keep_freed_memory
 
 
 @imagekit_command(
@@ -46,6 +47,7 @@ def evaluate(
 
     Size, mean, std, precision and classes are the checkpoint's; a manifest with other classes is refused.
     """
+    keep_freed_memory()
     from imagekit.training.evaluate import evaluate as measure
 
     return measure(

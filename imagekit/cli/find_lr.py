@@ -21,6 +21,7 @@ from imagekit.cli.frame import (
 )
 from imagekit.cli.screen import Screen
 from imagekit.cli.training_options import options_given, settings_of, training_options
+from imagekit.learner.allocator import keep_freed_memory
 
 MAKER = "imagekit find-lr"
 NOT_OF_TRAINING = ("output", "steps", "overwrite")
@@ -71,6 +72,7 @@ def find_lr(
     """
     # before torch is loaded, as in `imagekit train`
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
     from imagekit.look.lr_curve import draw_lr_curve
     from imagekit.look.marked_png import check_picture, write_picture

@@ -14,6 +14,7 @@ from imagekit.cli.frame import (
     progress,
     workers_option,
 )
+from imagekit.learner.allocator import keep_freed_memory
 
 
 @imagekit_command(
@@ -44,6 +45,7 @@ def predict(
     Images are seen as in training's validation, and classes are the run's. Files that cannot be used are listed in
     OUTPUT.quarantine.jsonl, each with its reason.
     """
+    keep_freed_memory()
     from imagekit.training.predict import predict as say
 
     with progress(None, "images") as bar:

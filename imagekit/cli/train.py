@@ -24,6 +24,7 @@ from imagekit.cli.running_options import NAMES, changes_of, running_of, running_
 from imagekit.cli.screen import Screen
 from imagekit.cli.training_options import settings_of, training_options
 from imagekit.errors import UsageError
+from imagekit.learner.allocator import keep_freed_memory
 from imagekit.training.preset_list import PresetList
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def train(
         return PresetList()
     # before torch is loaded: threads that spin while they wait keep decoding workers off the cores (scripts/LOG.md)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     if resume is not None:
         return _go_on(ctx, resume, changes_of(ctx, given), file=file, root=root)
     running_words = {name: given.pop(name) for name in NAMES}

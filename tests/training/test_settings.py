@@ -207,7 +207,7 @@ def test_an_unknown_preset_names_the_nearest():
 
     assert str(caught.value) == (
         'preset is "lesson", which is not known\n  where: preset\n'
-        '  fix: did you mean "lesson-cnn"? known: lesson-adam, lesson-cnn, lesson-lamb, lesson-lsuv'
+        '  fix: did you mean "lesson-cnn"? known: cnn-5, lesson-adam, lesson-cnn, lesson-lamb, lesson-lsuv, xresnet18-5'
     )
 
 
