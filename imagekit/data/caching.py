@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from imagekit.data.cache_files import Room, default_folder, entries, open_store, store_path
 from imagekit.data.dataset import ManifestDataset
-from imagekit.data.images import size_of
+from imagekit.data.images import N_CHANNELS, size_of
 from imagekit.data.store import Layout, PixelStore, memory_store
 from imagekit.errors import ConfigError, ManifestError, OutputError, did_you_mean
 from imagekit.manifest.read import Manifest
@@ -109,7 +109,7 @@ class Share:
     def n_bytes(self) -> int:
         """What it takes when every image of the datasets is there: others of the manifest stay holes."""
         used_N = np.unique(np.concatenate(list(self.places)))
-        return int((self.layout.heights_N * self.layout.widths_N)[used_N].sum()) * 3
+        return int((self.layout.heights_N * self.layout.widths_N)[used_N].sum()) * N_CHANNELS
 
 
 def share_images(manifest: Manifest, datasets: Sequence[ManifestDataset]) -> list[Share]:

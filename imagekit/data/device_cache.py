@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 
 from imagekit.data.batches import Batch
-from imagekit.data.images import ImageRows, Skipped, size_of
+from imagekit.data.images import N_CHANNELS, ImageRows, Skipped, size_of
 from imagekit.data.loaders import Loader
 from imagekit.data.order import EpochBatches, keys_of_rows
 from imagekit.errors import ConfigError
 from imagekit.transforms.crops import RandomCrop, crop_sides
 from imagekit.transforms.flips import RandomFlip
 from imagekit.transforms.tensors import ToByteTensor
-
-N_CHANNELS = 3
 
 
 def why_not(dataset: ImageRows) -> str | None:

@@ -23,6 +23,7 @@ from imagekit.transforms.order import Transform
 from imagekit.transforms.resize import Resampling
 from imagekit.transforms.tensors import MakeRGB, ToByteTensor, to_byte_tensor
 
+N_CHANNELS = 3  # of what decode_rgb gives
 Pixels = npt.NDArray[np.uint8]
 
 

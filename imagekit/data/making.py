@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from imagekit.data.batches import Batch, Collate, Sample, SampleSource, collate
-from imagekit.data.images import ImageRows, Pixels, Skipped, without_frames
+from imagekit.data.images import N_CHANNELS, ImageRows, Pixels, Skipped, without_frames
 from imagekit.data.order import SampleRef, keys_of_rows
 from imagekit.errors import ImageError, ManifestError, SourceError
 
-N_CHANNELS = 3
 _INT64 = np.dtype(np.int64).itemsize
 
 

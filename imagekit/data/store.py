@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagekit.data.images import Pixels
+from imagekit.data.images import N_CHANNELS, Pixels
 from imagekit.data.shared import SharedBytes
 from imagekit.errors import ImageError, OutputError, ShapeError
 from imagekit.files import seam
 from imagekit.files.hashes import sha256_bytes
 
 HEADER_BYTES = 4096  # not the page of this machine: another one may look at the same file
-N_CHANNELS = 3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM)
 _RIGHT, _WAS_DAMAGED = 1, 2  # bits of what is known of an image
 
