@@ -132,7 +132,9 @@ def train_on_noise(arguments: Sequence[str]) -> None:
     imagekit()
 
 
-def load_noise(checked: Checked, config: TrainConfig, running: Running, *, root: Path | None) -> Cached:
+def load_noise(
+    checked: Checked, config: TrainConfig, running: Running, *, root: Path | None, n_epochs: int | None = None
+) -> Cached:
     """In place of the loaders that a training would have: as many batches of as many images."""
     real = make_loaders(checked.manifest, config, root=root, n_workers=0, pin=False)
     train, valid = (SameBatch(loader, checked.device) for loader in (real.train_dl, real.valid_dl))

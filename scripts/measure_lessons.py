@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: as `imageki
 
 import torch
 
+from imagekit.cli.torch_process import prepare_for_torch
 from imagekit.environment import collect
 from imagekit.look.shapes import draw_shapes
 from imagekit.manifest.build import build_manifest
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--lr", type=float, help="rate of the two norm series, to see where each of them breaks")
     told = parser.parse_args()
+    prepare_for_torch()
     with tempfile.TemporaryDirectory() as folder:
         for name in told.only.split(","):
             rows = [run(name, seed, told, Path(folder)) for seed in range(told.seeds)]

@@ -98,7 +98,7 @@ def test_the_defaults_shown_for_images_are_the_defaults():
     shown = re.findall(r"^\| `(\w+)\(([^)]*(?:\([^)]*\)[^)]*)*)\)`.*\| (\d+) \|", PAGE, re.MULTILINE)
     kinds = {**vars(crops), **vars(flips), **vars(resize), **vars(tensors), **vars(warp)}
 
-    assert len(shown) == 12
+    assert len(shown) == 13
     for name, options, order in shown:
         defaults = {field.name: field.default for field in fields(kinds[name])}
         for key, value in re.findall(r"(\w+)=(\([^)]*\)|[^,]+)", options):

@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from imagekit.batch.moving import send
 from imagekit.batch.transform import Pixels
 from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.images import check_range
+from imagekit.transforms.sending import send
 
 _N_TRIES = 10
 

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imagekit.batch.moving import send
 from imagekit.batch.normalize import ToFloat
 from imagekit.batch.sampling import Mode, Padding, check_mode, check_padding, grid_lines, grid_of, read
 from imagekit.batch.transform import BatchTransform, Colour, Geometry
 from imagekit.errors import ShapeError
+from imagekit.transforms.sending import send
 
 _IMAGES_A_THREAD = 4
 _EYE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))

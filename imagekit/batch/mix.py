@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imagekit.batch.erase import box_mask
-from imagekit.batch.moving import send
 from imagekit.errors import ConfigError, ShapeError
 from imagekit.transforms.draws import uniform_streams
+from imagekit.transforms.sending import send
 
 _N_POINTS = 2049
 

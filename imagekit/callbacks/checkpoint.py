@@ -10,11 +10,14 @@ from typing import Any, ClassVar, Protocol
 
 from imagekit.callbacks.best import Mode, check_measurable, check_mode, mode_of, read_value
 from imagekit.callbacks.nan_guard import NanGuard
-from imagekit.errors import CheckpointError, ConfigError
+from imagekit.errors import CheckpointError, ConfigError, ManifestError, SourceError, WorkerError
 from imagekit.learner.callback import Callback
 from imagekit.runs.checkpoint import save_checkpoint
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.recorder import append_event, read_events
+
+# what ends a fit where the next batch is asked for: model and optimizer are as the last step left them
+_BETWEEN_STEPS = (KeyboardInterrupt, ManifestError, SourceError, WorkerError)
 
 
 class StateFn(Protocol):
@@ -35,7 +38,8 @@ class CheckpointCallback(Callback):
     is stopped (Learner.stop), or interrupted from the keyboard between two steps; and inside an epoch where it is time:
     every: after so many training steps since it was last written. every_s: after so many seconds, by `clock`. What is
     written inside an epoch is of between two steps, and goes on there. Before it is, NanGuard is asked, or its check
-    made where there is none; a fit whose weights are not finite ends there. After an error nothing is written.
+    made where there is none; a fit whose weights are not finite ends there. After an error of the data (a file, a
+    worker) it is written as after an interrupt, after any other nothing is.
 
     The last is written last: a kill before it repeats the epoch on resume, and writes the others again. A file that
     falls out of the table is removed when the new ones are on the disk. The event log names each file of the table
@@ -125,10 +129,13 @@ class CheckpointCallback(Callback):
             self._save_inside()
 
     def after_fit(self) -> None:
-        """After an interrupt between two steps, where it can go on. What comes until the next epoch is none."""
-        is_interrupted = isinstance(self.learner.failure, KeyboardInterrupt) and self._is_unsaved()
+        """After an interrupt or an error of the data between two steps. What comes until the next epoch is none."""
+        failure = self.learner.failure
+        # the second Ctrl-C asks to leave at once, in the middle of a save too
+        is_second = isinstance(failure, KeyboardInterrupt) and self.learner.stop
+        is_to_save = isinstance(failure, _BETWEEN_STEPS) and not is_second and self._is_unsaved()
         self._in_epoch, self._whole = False, None
-        if is_interrupted and self._guard().is_well():
+        if is_to_save and self._guard().is_well():
             self._save_inside()
 
     def state_dict(self) -> dict[str, Any]:

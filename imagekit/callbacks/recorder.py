@@ -45,8 +45,9 @@ def append_ending(events: Path, learner: Learner, *, n_done: int) -> str:
 
 
 def was_stopped(learner: Learner, *, n_done: int) -> bool:
-    """Whether somebody's `stop` ended the fit, and neither its end nor a callback with a reason of its own."""
-    return learner.stop and learner.stop_reason is None and n_done < learner.n_epochs
+    """Whether somebody's `stop` ended the fit: not its end, an error, or a callback with a reason of its own."""
+    is_failed = learner.failure is not None and not isinstance(learner.failure, KeyboardInterrupt)
+    return learner.stop and learner.stop_reason is None and not is_failed and n_done < learner.n_epochs
 
 
 class StepRecorder(Callback):

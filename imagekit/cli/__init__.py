@@ -6,4 +6,5 @@ options.py   the options that several commands share, spelt once
 screen.py    what reaches the two streams: results, hints, warnings, errors, JSON
 text.py      strange characters made visible, signs a terminal lacks replaced
 progress.py  a bar on a terminal, a line now and then elsewhere
+torch_process.py  what is set before torch is loaded
 """

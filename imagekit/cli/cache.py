@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from imagekit.cli.frame import Outcome, imagekit_command, progress, root_option, seed_option, workers_option
-from imagekit.cli.running_options import cache_limit_option
+from imagekit.cli.frame import Outcome, imagekit_command, progress, root_option, seed_option
+from imagekit.cli.running_options import cache_limit_option, decoders_option
 from imagekit.cli.training_options import options_given, settings_of, training_options
+from imagekit.files.sizes import parse_bytes
 
 
 @imagekit_command(
@@ -25,7 +26,7 @@ from imagekit.cli.training_options import options_given, settings_of, training_o
 @root_option
 @training_options
 @cache_limit_option
-@workers_option
+@decoders_option
 @seed_option
 @click.pass_context
 def cache(
@@ -47,7 +48,6 @@ def cache(
     """
     settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
     from imagekit.training.fill_cache import fill_cache
-    from imagekit.training.running import parse_bytes
 
     with progress(None, "images") as bar:
         return fill_cache(
@@ -55,7 +55,7 @@ def cache(
             config=settings.config,
             root=root,
             n_workers=workers,
-            limit=None if cache_limit is None else parse_bytes(cache_limit),
+            limit=None if cache_limit is None else parse_bytes(cache_limit, where="--cache-limit"),
             options=options_given(ctx),
             progress=bar.report,
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from imagekit.cli.frame import Outcome, imagekit_command, root_option, workers_option
-from imagekit.learner.allocator import keep_freed_memory
+from imagekit.cli.frame import Outcome, imagekit_command, root_option
+from imagekit.cli.running_options import decoders_option
+from imagekit.cli.torch_process import prepare_for_torch
 
 
 @imagekit_command(
@@ -31,7 +32,7 @@ from imagekit.learner.allocator import keep_freed_memory
 @click.option("--fold", type=int, metavar="K", help="Take this fold as valid.  [default: the checkpoint's]")
 @click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda, mps.")
 @root_option
-@workers_option
+@decoders_option
 def evaluate(
     run: Path,
     file: Path,
@@ -47,7 +48,7 @@ def evaluate(
 
     Size, mean, std, precision and classes are the checkpoint's; a manifest with other classes is refused.
     """
-    keep_freed_memory()
+    prepare_for_torch()
     from imagekit.training.evaluate import evaluate as measure
 
     return measure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from imagekit.cli.frame import (
     progress,
     root_option,
     seed_option,
-    workers_option,
 )
+from imagekit.cli.running_options import decoders_option
 from imagekit.cli.screen import Screen
+from imagekit.cli.torch_process import prepare_for_torch
 from imagekit.cli.training_options import options_given, settings_of, training_options
-from imagekit.learner.allocator import keep_freed_memory
 
 MAKER = "imagekit find-lr"
 NOT_OF_TRAINING = ("output", "steps", "overwrite")
@@ -46,7 +45,7 @@ NOT_OF_TRAINING = ("output", "steps", "overwrite")
     metavar="N",
     help="Steps, with rates from 1e-6 up to 10.",
 )
-@workers_option
+@decoders_option
 @seed_option
 @overwrite_option
 @click.pass_context
@@ -70,9 +69,7 @@ def find_lr(
     options that the training will get: another model, optimizer or batch size wants another rate. Nothing is trained
     that is kept.
     """
-    # before torch is loaded, as in `imagekit train`
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_freed_memory()
+    prepare_for_torch()
     settings = settings_of(ctx, given, config=config, preset=preset, sets=sets)
     from imagekit.look.lr_curve import draw_lr_curve
     from imagekit.look.marked_png import check_picture, write_picture

@@ -14,7 +14,7 @@ from imagekit.cli.frame import (
     progress,
     workers_option,
 )
-from imagekit.learner.allocator import keep_freed_memory
+from imagekit.cli.torch_process import prepare_for_torch
 
 
 @imagekit_command(
@@ -45,7 +45,7 @@ def predict(
     Images are seen as in training's validation, and classes are the run's. Files that cannot be used are listed in
     OUTPUT.quarantine.jsonl, each with its reason.
     """
-    keep_freed_memory()
+    prepare_for_torch()
     from imagekit.training.predict import predict as say
 
     with progress(None, "images") as bar:

@@ -9,6 +9,7 @@ import click
 
 from imagekit.environment import count_cores
 from imagekit.errors import UsageError
+from imagekit.files.sizes import parse_bytes
 
 if TYPE_CHECKING:
     from imagekit.training.running import Running
@@ -25,15 +26,17 @@ cache_limit_option = click.option(
     help="Most that a cache may take: 800MB, 20GB.  [default: half of what is free]",
 )
 
+decoders_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=count_cores,
+    show_default="cores",
+    metavar="N",
+    help="Processes that decode; 0 for the one that computes.",
+)
+
 _OPTIONS = (
-    click.option(
-        "--workers",
-        type=click.IntRange(min=0),
-        default=count_cores,
-        show_default="cores",
-        metavar="N",
-        help="Processes that decode; 0 for the one that trains.",
-    ),
+    decoders_option,
     click.option(
         "--cache",
         metavar="KIND",
@@ -92,9 +95,8 @@ def changes_of(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
 
 def _as_fields(given: dict[str, Any]) -> dict[str, Any]:
     """Options by the names of Running's fields."""
-    from imagekit.training.running import parse_bytes
 
     fields = {("n_workers" if name == "workers" else name): value for name, value in given.items()}
     if fields.get("cache_limit") is not None:
-        fields["cache_limit"] = parse_bytes(fields["cache_limit"])
+        fields["cache_limit"] = parse_bytes(fields["cache_limit"], where="--cache-limit")
     return fields

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,9 +21,9 @@ from imagekit.cli.frame import (
 )
 from imagekit.cli.running_options import NAMES, changes_of, running_of, running_options
 from imagekit.cli.screen import Screen
+from imagekit.cli.torch_process import prepare_for_torch
 from imagekit.cli.training_options import settings_of, training_options
 from imagekit.errors import UsageError
-from imagekit.learner.allocator import keep_freed_memory
 from imagekit.training.preset_list import PresetList
 
 if TYPE_CHECKING:
@@ -83,9 +82,7 @@ def train(
     """
     if list_presets:
         return PresetList()
-    # before torch is loaded: threads that spin while they wait keep decoding workers off the cores (scripts/LOG.md)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_freed_memory()
+    prepare_for_torch()
     if resume is not None:
         return _go_on(ctx, resume, changes_of(ctx, given), file=file, root=root)
     running_words = {name: given.pop(name) for name in NAMES}

@@ -22,6 +22,7 @@ from imagekit.data.store import HEADER_BYTES, Layout, PixelStore
 from imagekit.errors import OutputError
 from imagekit.files import seam
 from imagekit.files.atomic import explain_disk_full
+from imagekit.files.sizes import display_bytes
 
 MAGIC = "imagekit pixels 1"
 LOCK_NAME = ".lock"
@@ -105,9 +106,9 @@ def make_room(room: Room, path: Path, n_bytes: int) -> list[Path]:
     unused = [entry for entry in others if not _is_used(entry.path)]
     used_bytes = sum(entry.size_bytes for entry in others if entry not in unused)
     if used_bytes + n_bytes > room.limit_bytes:
-        in_use = f", and {used_bytes / 1e9:,.2f} GB are in use by other runs" if used_bytes else ""
+        in_use = f", and {display_bytes(used_bytes)} are in use by other runs" if used_bytes else ""
         raise OutputError(
-            f"the cache would take {n_bytes / 1e9:,.2f} GB, the limit is {room.limit_bytes / 1e9:,.2f} GB{in_use}",
+            f"the cache would take {display_bytes(n_bytes)}, the limit is {display_bytes(room.limit_bytes)}{in_use}",
             where=str(room.folder),
             fix="give a greater --cache-limit, or use --cache none",
         )
@@ -147,10 +148,37 @@ def _is_used(path: Path) -> bool:
         _let_go(fd)
 
 
+@contextlib.contextmanager
+def look_into(folder: Path, what: Mapping[str, object], layout: Layout) -> Iterator[PixelStore | None]:
+    """A store as it is now, only to be read, and held inside the block; None where there is none that is whole.
+
+    One that somebody is beginning anew is none. Raises OSError where it may not be read.
+    """
+    path = store_path(folder, what, layout)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        is_held = _lock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not (is_held and _is_whole(fd, _header(path, what), layout)):
+            yield None
+            return
+        with contextlib.closing(PixelStore(os.dup(fd), layout)) as store:
+            yield store
+    finally:
+        _let_go(fd)
+
+
+def _header(path: Path, what: Mapping[str, object]) -> bytes:
+    """How a store begins; the words are for people, the name holds all of them."""
+    return (f"{MAGIC}\n{path.name}\n".encode() + _words(what) + b"\n")[:HEADER_BYTES]
+
+
 def _open(path: Path, what: Mapping[str, object], layout: Layout) -> int:
     """A descriptor of the store, held by a shared lock; a damaged or foreign one is begun anew."""
-    header = f"{MAGIC}\n{path.name}\n".encode() + _words(what) + b"\n"
-    header = header[:HEADER_BYTES]  # the words are for people; the name holds all of it
+    header = _header(path, what)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         is_alone = _lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

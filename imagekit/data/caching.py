@@ -19,11 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagekit.data.cache_files import Room, default_folder, entries, open_store, store_path
+from imagekit.data.cache_files import Room, default_folder, entries, look_into, open_store
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.images import N_CHANNELS, size_of
 from imagekit.data.store import Layout, PixelStore, memory_store
 from imagekit.errors import ConfigError, ManifestError, OutputError, did_you_mean
+from imagekit.files.sizes import display_bytes
 from imagekit.manifest.read import Manifest
 from imagekit.pixels.turbo import load_turbo
 from imagekit.transforms.resize import Resampling
@@ -32,7 +33,7 @@ CacheKind = Literal["auto", "none", "ram", "disk", "device"]
 KINDS: tuple[str, ...] = get_args(CacheKind)
 FORMAT = 1  # raise it where decoding or resizing here comes to give other pixels
 _TURNED = 5  # EXIF orientations from here on swap the sides
-_SHARE_OF_FREE = 0.5
+SHARE_OF_FREE = 0.5
 _N_TRIED, _SECONDS_TRIED = 32, 0.25
 _LEAST_SAVED_S = 1.0  # of decoding: less is not worth a thought
 _ELSEWHERE = "set XDG_CACHE_HOME to a folder that you may write to, or use --cache ram or none"
@@ -63,13 +64,14 @@ class Facts:
     free_memory: int
     limit: int | None
     there: bool
+    device_bytes: int
     on_device: int | None
     impossible: str | None
 
 
 def choose_cache(facts: Facts) -> Plan:
     """What `auto` comes to: the device's memory, a store on disk that is full, the machine's memory, else none."""
-    size = f"{facts.n_bytes / 1e9:,.2f} GB"
+    size, free = display_bytes(facts.n_bytes), display_bytes(facts.free_memory)
 
     def plan(kind: str, why: str) -> Plan:
         return Plan(kind=kind, why=why, n_bytes=facts.n_bytes)
@@ -78,9 +80,10 @@ def choose_cache(facts: Facts) -> Plan:
         return plan("none", facts.impossible)
     saved_s = (facts.n_epochs - 1) * facts.n_images / facts.images_per_s
     gain = f"decoding {facts.images_per_s:,.0f} images/s would take {saved_s:,.0f} s in the epochs after the first"
-    most = int(facts.free_memory * _SHARE_OF_FREE) if facts.limit is None else facts.limit
-    if facts.on_device is not None and facts.n_bytes <= facts.on_device * _SHARE_OF_FREE and facts.n_epochs > 1:
-        return plan("device", f"{size} of {facts.on_device / 1e9:,.1f} GB free on the device; {gain}")
+    most = int(facts.free_memory * SHARE_OF_FREE) if facts.limit is None else facts.limit
+    if facts.on_device is not None and facts.device_bytes <= _most_on_device(facts) and facts.n_epochs > 1:
+        free_there = display_bytes(facts.on_device)
+        return plan("device", f"{display_bytes(facts.device_bytes)} of {free_there} free on the device; {gain}")
     if facts.there:
         return plan("disk", f"all {facts.n_images:,} images lie decoded on the disk, {size}")
     if facts.n_epochs < 2:
@@ -88,9 +91,14 @@ def choose_cache(facts: Facts) -> Plan:
     if saved_s < _LEAST_SAVED_S:
         return plan("none", f"decoding is no matter here, {saved_s:.1f} s in all epochs after the first")
     if facts.n_bytes <= most:
-        return plan("ram", f"{size} of {facts.free_memory / 1e9:,.1f} GB free memory; {gain}")
-    whose = "--cache-limit" if facts.limit is not None else f"half of the {facts.free_memory / 1e9:,.1f} GB free memory"
+        return plan("ram", f"{size} of {free} free memory; {gain}")
+    whose = "--cache-limit" if facts.limit is not None else f"half of the {free} free memory"
     return plan("none", f"{size} are more than {whose}; images of a smaller subset would fit")
+
+
+def _most_on_device(facts: Facts) -> int:
+    free = facts.on_device or 0
+    return int(free * SHARE_OF_FREE) if facts.limit is None else min(facts.limit, free)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -137,7 +145,7 @@ def share_images(manifest: Manifest, datasets: Sequence[ManifestDataset]) -> lis
 def describe_pixels(dataset: ManifestDataset) -> dict[str, object]:
     """All that decides the pixels that a dataset's fixed transforms make of a file, in plain types."""
     names = ["pillow", *(["simplejpeg"] if load_turbo() is not None else [])]
-    fixed = dataset.pipeline.transforms[: dataset.pipeline.n_fixed]
+    fixed = dataset.pipeline.fixed_transforms
     names += ["torch"] if any(isinstance(transform, Resampling) for transform in fixed) else []
     versions = {name: importlib.metadata.version(name) for name in names}
     return {"format": FORMAT, "transforms": _fixed(dataset), "versions": versions}
@@ -180,7 +188,7 @@ def _less(room: Room | None, share: Share) -> Room | None:
 def _require_room(n_bytes: int, room: Room) -> None:
     if n_bytes > room.limit_bytes:
         raise OutputError(
-            f"the cache would take {n_bytes / 1e9:,.2f} GB, the limit is {room.limit_bytes / 1e9:,.2f} GB",
+            f"the cache would take {display_bytes(n_bytes)}, the limit is {display_bytes(room.limit_bytes)}",
             where=str(room.folder),
             fix="give a greater --cache-limit, or use --cache none",
         )
@@ -195,15 +203,8 @@ def is_there(shares: Sequence[Share], folder: Path) -> bool:
 
 
 def _holds_all(share: Share, folder: Path) -> bool:
-    path = store_path(folder, share.what, share.layout)
-    if not path.is_file() or path.stat().st_size != share.layout.n_bytes:
-        return False
-    with path.open("rb") as file:
-        store = PixelStore(os.dup(file.fileno()), share.layout)
-        try:
-            return all(store.n_there(places_N) == len(places_N) for places_N in share.places)
-        finally:
-            store.close()
+    with look_into(folder, share.what, share.layout) as store:
+        return store is not None and all(store.n_there(places_N) == len(places_N) for places_N in share.places)
 
 
 def decode_rate(dataset: ManifestDataset) -> float:
@@ -220,20 +221,6 @@ def decode_rate(dataset: ManifestDataset) -> float:
         if time.perf_counter() - begun > _SECONDS_TRIED:
             break
     return n_done / (time.perf_counter() - begun)
-
-
-def free_memory() -> int:
-    """Bytes that a process may still take: what the system says is available, and what its control group allows."""
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") if _has_avphys() else 0
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        words = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        available = int(words["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    most, taken = group / "memory.max", group / "memory.current"
-    if most.exists() and taken.exists() and (text := most.read_text().strip()).isdecimal():
-        available = min(available, max(0, int(text) - int(taken.read_text())))
-    return available
 
 
 def check_kind(kind: str) -> None:
@@ -262,15 +249,11 @@ def _half_of_free(place: Path) -> int:
     there = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir())
     status = os.statvfs(there)
     taken = sum(entry.n_bytes for entry in entries(place))
-    return int((status.f_bavail * status.f_frsize + taken) * _SHARE_OF_FREE)
-
-
-def _has_avphys() -> bool:
-    return "SC_AVPHYS_PAGES" in os.sysconf_names
+    return int((status.f_bavail * status.f_frsize + taken) * SHARE_OF_FREE)
 
 
 def _require_ours(dataset: ManifestDataset) -> None:
-    for transform in dataset.pipeline.transforms[: dataset.pipeline.n_fixed]:
+    for transform in dataset.pipeline.fixed_transforms:
         if not type(transform).__module__.startswith("imagekit."):
             raise ConfigError(
                 f"what {type(transform).__name__} makes cannot be kept: its code may change while its name stays",
@@ -280,7 +263,7 @@ def _require_ours(dataset: ManifestDataset) -> None:
 
 
 def _fixed(dataset: ManifestDataset) -> list[dict[str, object]]:
-    return dataset.pipeline.to_dict()[: dataset.pipeline.n_fixed]
+    return dataset.pipeline.to_dict()[: len(dataset.pipeline.fixed_transforms)]
 
 
 def _positions(manifest: Manifest, split: str) -> npt.NDArray[np.int64]:
@@ -308,7 +291,7 @@ def _digests(
 def _sides(manifest: Manifest, dataset: ManifestDataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Height and width of each row's image as the fixed transforms leave it, int64 [N] each."""
     n_rows = manifest.table.num_rows
-    size = size_of(dataset.pipeline.transforms[: dataset.pipeline.n_fixed])
+    size = size_of(dataset.pipeline.fixed_transforms)
     if size is not None:
         return np.full(n_rows, size[0], np.int64), np.full(n_rows, size[1], np.int64)
     columns = [manifest.table[name] for name in ("height", "width", "exif_orientation")]

@@ -17,20 +17,21 @@ from torch import Tensor
 from imagekit.data.batches import Batch
 from imagekit.data.images import N_CHANNELS, ImageRows, Skipped, size_of
 from imagekit.data.loaders import Loader
-from imagekit.data.order import EpochBatches, keys_of_rows
+from imagekit.data.order import EpochBatches, draws_of_rows, keys_of_rows
 from imagekit.errors import ConfigError
 from imagekit.transforms.crops import RandomCrop, crop_sides
-from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.flips import AlternatingFlip, RandomFlip
+from imagekit.transforms.sending import send
 from imagekit.transforms.tensors import ToByteTensor
 
 
 def why_not(dataset: ImageRows) -> str | None:
     """Why the rest of a dataset's transforms cannot be done by a gather; None where it can."""
     pipeline = dataset.pipeline
-    size = size_of(pipeline.transforms[: pipeline.n_fixed])
+    size = size_of(pipeline.fixed_transforms)
     if size is None:
         return "its images have no one size before the random transforms"
-    for transform in pipeline.transforms[pipeline.n_fixed :]:
+    for transform in pipeline.rest_transforms:
         is_plain_crop = (
             type(transform) is RandomCrop
             and isinstance(transform.filter, str)
@@ -38,13 +39,13 @@ def why_not(dataset: ImageRows) -> str | None:
         )
         if is_plain_crop:
             size = size_of([transform]) or size
-        elif type(transform) not in (RandomFlip, ToByteTensor):
+        elif type(transform) not in (RandomFlip, AlternatingFlip, ToByteTensor):
             return f"{type(transform).__name__} is done on the processor"
     return None
 
 
 class DeviceLoader:
-    """As Loader, with the images of all rows on a device; they are decoded when the first batch is asked for.
+    """As Loader, with the images of all rows on a device; they are decoded by `fill`, at the latest for a first batch.
 
     A row that could not be used is left out of every epoch with on_error "skip" of the loader that decodes. Raises
     ConfigError for a dataset whose transforms need the processor (`why_not`), and what the loader raises.
@@ -92,6 +93,10 @@ class DeviceLoader:
             self._next_epoch += 1
         return self._give(epoch, first_batch)
 
+    def fill(self) -> None:
+        """Decode what is not there yet."""
+        self._images()
+
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """As Loader."""
         self._next_epoch, self._first_batch = epoch, first_batch
@@ -115,7 +120,7 @@ class DeviceLoader:
         """The images of all rows, decoded in the order of the rows."""
         if self._x_NHWC is not None:
             return self._x_NHWC
-        height, width = size_of(self.dataset.pipeline.transforms[: self.dataset.pipeline.n_fixed]) or (0, 0)
+        height, width = size_of(self.dataset.pipeline.fixed_transforms) or (0, 0)
         x_NHWC = torch.empty((len(self.dataset), height, width, N_CHANNELS), dtype=torch.uint8, device=self.device)
         for batch in self._decoder:
             x_NHWC[batch.rows.to(self.device)] = batch.x.permute(0, 2, 3, 1).to(self.device)
@@ -135,25 +140,25 @@ class DeviceLoader:
 
     def _batch(self, x_NHWC: Tensor, rows_B: Tensor, copies_B: Tensor, *, epoch: int, number: int) -> Batch:
         keys_B = keys_of_rows(rows_B, copies_B, seed=self.dataset.seed, epoch=epoch)
-        on_device_B = _sent(rows_B, self.device)
-        taken = self._taken(keys_B, x_NHWC.shape[1], x_NHWC.shape[2])
+        on_device_B = send(rows_B, self.device)
+        draws_BN = draws_of_rows(self.dataset.pipeline, rows_B, copies_B, seed=self.dataset.seed, epoch=epoch)
+        taken = self._taken(draws_BN, x_NHWC.shape[1], x_NHWC.shape[2])
         if taken is None:
             x_BHWC = x_NHWC[on_device_B]
         else:
-            ys_Bh, xs_Bw = (_sent(part, self.device) for part in taken)
+            ys_Bh, xs_Bw = (send(part, self.device) for part in taken)
             x_BHWC = x_NHWC[on_device_B[:, None, None], ys_Bh[:, :, None], xs_Bw[:, None, :]]
         return Batch(
             x=x_BHWC.permute(0, 3, 1, 2), y=self._targets_N[on_device_B], keys=keys_B, rows=rows_B, number=number
         )
 
-    def _taken(self, keys_B: Tensor, height: int, width: int) -> tuple[Tensor, Tensor] | None:
+    def _taken(self, draws_BN: Tensor, height: int, width: int) -> tuple[Tensor, Tensor] | None:
         """Which rows and columns of each image its draws take, int64 [B, h] and [B, w]; None for all as they are."""
         pipeline = self.dataset.pipeline
         drawing = [(each, part) for each, part in pipeline.drawing() if isinstance(each, RandomFlip | RandomCrop)]
         if not drawing:
             return None
-        draws_BN = pipeline.draw(keys_B)
-        ys_Bh, xs_Bw = (torch.arange(side).expand(len(keys_B), side) for side in (height, width))
+        ys_Bh, xs_Bw = (torch.arange(side).expand(len(draws_BN), side) for side in (height, width))
         for transform, part in drawing:
             draws = draws_BN[:, part]
             if isinstance(transform, RandomFlip):
@@ -170,16 +175,9 @@ def _crop(places_Bn: Tensor, draws_B: Tensor, n_kept: int) -> Tensor:
     return places_Bn.gather(1, starts_B[:, None] + torch.arange(n_kept))
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; to CUDA from pinned memory, so that nobody waits."""
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
 def total_bytes(datasets: Sequence[ImageRows]) -> int:
     """What the images of these datasets take on a device."""
-    sizes = [size_of(dataset.pipeline.transforms[: dataset.pipeline.n_fixed]) or (0, 0) for dataset in datasets]
+    sizes = [size_of(dataset.pipeline.fixed_transforms) or (0, 0) for dataset in datasets]
     return sum(
         len(dataset) * height * width * N_CHANNELS for dataset, (height, width) in zip(datasets, sizes, strict=True)
     )

@@ -24,6 +24,7 @@ class DeviceFeed:
     def __init__(self, loader: Loader[Any], device: torch.device, *, cuda: Any = torch.cuda) -> None:
         self.loader, self.device, self._cuda = loader, device, cuda
         self.skipped: list[Skipped] = []
+        self._stream: Any = None  # one for all iterations: what one stream has freed, no other can use
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -55,32 +56,36 @@ class DeviceFeed:
         self.loader.close()
 
     def _one_ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        stream, ahead = self._cuda.Stream(self.device), None
+        if self._stream is None:
+            self._stream = self._cuda.Stream(self.device)
+        ahead = None
         self.skipped = []
         for batch in batches:
-            sent = self._send(batch, stream), len(self.loader.skipped)
+            sent = *self._send(batch), len(self.loader.skipped)
             if ahead is not None:
-                yield self._arrived(*ahead, stream)
+                yield self._arrived(*ahead)
             ahead = sent
         if ahead is not None:
-            yield self._arrived(*ahead, stream)
+            yield self._arrived(*ahead)
         self.skipped = list(self.loader.skipped)
 
-    def _send(self, batch: Any, stream: Any) -> Any:
+    def _send(self, batch: Any) -> tuple[Any, Any]:
+        """The batch on its way, and the event behind its copy."""
         if not isinstance(batch, Batch):
-            return batch
-        with self._cuda.stream(stream):
+            return batch, None
+        with self._cuda.stream(self._stream):
             x, y = (self._moved(part) for part in batch)
-        return replace(batch, x=x, y=y)
+        return replace(batch, x=x, y=y), self._stream.record_event()
 
     def _moved(self, part: Any) -> Any:
         return part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part
 
-    def _arrived(self, batch: Any, n_skipped: int, stream: Any) -> Any:
-        """The batch, safe to compute with: the computing stream waits for the copy, the host does not."""
+    def _arrived(self, batch: Any, copied: Any, n_skipped: int) -> Any:
+        """The batch, safe to compute with: the computing stream waits for its copy alone, the host does not."""
         self.skipped = list(self.loader.skipped[:n_skipped])
         computing = self._cuda.current_stream(self.device)
-        computing.wait_stream(stream)
+        if copied is not None:
+            computing.wait_event(copied)
         for part in batch if isinstance(batch, Batch) else ():
             if isinstance(part, Tensor):
                 part.record_stream(computing)  # or its memory could be another batch's while it is still read

@@ -6,15 +6,17 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from copy import copy
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from imagekit.data.batches import Sample
-from imagekit.data.order import SampleRef, keys_of
+from imagekit.data.order import SampleRef, draws_of, draws_of_rows, keys_of
 from imagekit.errors import ImageError, ImagekitError, ManifestError, ShapeError, SourceError
 from imagekit.pixels.decode import decode_rgb
 from imagekit.transforms.compose import ItemPipeline
@@ -81,10 +83,17 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
         """Take images from the store and put them there; places: int64, one a row."""
         self.store, self.places = store, places
 
+    def as_kept(self) -> Self:
+        """The same rows as the fixed transforms leave them, which is what a store keeps."""
+        rows = copy(self)
+        rows.pipeline = ItemPipeline(self.pipeline.fixed_transforms)
+        rows.image_size = size_of(rows.pipeline.transforms)
+        return rows
+
     def samples(self, refs: Sequence[SampleRef], *, mark: Callable[[int], object] | None = None) -> list[Sample]:
         """The samples of a batch, in the order of the refs. mark: told each row before it is read."""
         keys_B = keys_of(refs, seed=self.seed)
-        draws = self.pipeline.draw(keys_B).tolist()
+        draws = draws_of(self.pipeline, refs, seed=self.seed).tolist()
         targets = self.targets_of(np.array([ref.row for ref in refs], dtype=np.int64)).tolist()
         made = []
         for ref, row_draws, target, key in zip(refs, draws, targets, keys_B.tolist(), strict=True):
@@ -97,8 +106,9 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
         self,
         out_BHWC: Pixels,
         rows_B: npt.NDArray[np.int64],
-        keys_B: Tensor,
+        copies_B: npt.NDArray[np.int64],
         *,
+        epoch: int,
         mark: Callable[[int], object],
         skip: bool,
     ) -> list[Skipped]:
@@ -108,7 +118,9 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
         places of the batch hold anything.
         """
         skipped = []
-        draws = self.pipeline.draw(keys_B).tolist()
+        # copies of their own: in a worker these lie in memory that is soon another job's
+        sampled = torch.from_numpy(rows_B.copy()), torch.from_numpy(copies_B.copy())
+        draws = draws_of_rows(self.pipeline, *sampled, seed=self.seed, epoch=epoch).tolist()
         for place, (row, row_draws) in enumerate(zip(rows_B.tolist(), draws, strict=True)):
             mark(row)
             try:

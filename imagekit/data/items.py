@@ -17,7 +17,7 @@ from torch import Tensor
 
 from imagekit.data.batches import Sample
 from imagekit.data.lists import ListContainer
-from imagekit.data.order import SampleRef, keys_of
+from imagekit.data.order import SampleRef, draws_of, keys_of
 from imagekit.errors import ImagekitError, ShapeError, SourceError
 from imagekit.files.discover import Discovery, discover
 from imagekit.files.names import display_name, to_path
@@ -89,7 +89,7 @@ class ItemList(ListContainer):
         refs: of one epoch; the row is the position in this list.
         """
         keys_B = keys_of(refs, seed=self.seed)
-        draws = self.pipeline.draw(keys_B).tolist()
+        draws = draws_of(self.pipeline, refs, seed=self.seed).tolist()
         return [self._get(self.items[ref.row], row) for ref, row in zip(refs, draws, strict=True)], keys_B
 
     def samples(self, refs: Sequence[SampleRef]) -> list[Sample]:

@@ -78,6 +78,11 @@ class Loader(Generic[D]):
         return len(self._batches)
 
     @property
+    def slots_bytes(self) -> int:
+        """Memory that the workers' batches lie in while they are made and wait, at most."""
+        return self._workers.n_slots * self._maker.slot_bytes if self._n_workers else 0
+
+    @property
     def n_samples(self) -> int:
         """Samples of an epoch, those that may be left out among them."""
         return self._batches.n_samples

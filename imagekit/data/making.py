@@ -114,23 +114,18 @@ class BatchMaker:
     def _empty(self, n: int) -> Tensor:
         return torch.empty((n, *(self.image_size or ()), N_CHANNELS), dtype=torch.uint8, pin_memory=self.pin)
 
-    def _keys(self, job: Job) -> Tensor:
-        # copies of their own: in a worker the rows lie in memory that is soon another job's
-        rows_B, copies_B = torch.from_numpy(job.rows_B.copy()), torch.from_numpy(job.copies_B.copy())
-        return keys_of_rows(rows_B, copies_B, seed=self.dataset.seed, epoch=job.epoch)
-
     def _fill(self, out_BHWC: Pixels, job: Job, mark: Callable[[int], object]) -> list[Skipped]:
         dataset: Any = self.dataset
-        skipped: list[Skipped] = dataset.fill(out_BHWC, job.rows_B, self._keys(job), mark=mark, skip=self.skip)
+        skipped: list[Skipped] = dataset.fill(
+            out_BHWC, job.rows_B, job.copies_B, epoch=job.epoch, mark=mark, skip=self.skip
+        )
         return skipped
 
     def _batch(self, job: Job, x_BHWC: Tensor, skipped: Sequence[Skipped]) -> Batch | None:
         dataset: Any = self.dataset
-        y_B, rows_B, keys_B = (
-            torch.from_numpy(dataset.targets_of(job.rows_B)),
-            torch.from_numpy(job.rows_B.copy()),
-            self._keys(job),
-        )
+        y_B = torch.from_numpy(dataset.targets_of(job.rows_B))
+        rows_B, copies_B = torch.from_numpy(job.rows_B.copy()), torch.from_numpy(job.copies_B)
+        keys_B = keys_of_rows(rows_B, copies_B, seed=dataset.seed, epoch=job.epoch)
         if skipped:
             left_B = torch.ones(len(rows_B), dtype=torch.bool)
             left_B[[each.place for each in skipped]] = False

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from imagekit.errors import ConfigError
+from imagekit.transforms.compose import ItemPipeline
 from imagekit.transforms.draws import make_keys, uniform
 
 _COPY_BITS = 40  # above every row's number
@@ -31,14 +32,26 @@ class SampleRef(NamedTuple):
 
 def keys_of(refs: Sequence[SampleRef], *, seed: int) -> Tensor:
     """The keys of all random draws for these samples, int64 [B]; refs of one batch share an epoch."""
-    rows_B = torch.tensor([ref.row for ref in refs], dtype=torch.int64)
-    copies_B = torch.tensor([ref.copy for ref in refs], dtype=torch.int64)
-    return keys_of_rows(rows_B, copies_B, seed=seed, epoch=refs[0].epoch if refs else 0)
+    return keys_of_rows(*_rows_and_copies(refs), seed=seed, epoch=refs[0].epoch if refs else 0)
 
 
 def keys_of_rows(rows_B: Tensor, copies_B: Tensor, *, seed: int, epoch: int) -> Tensor:
     """As `keys_of`, of rows and copies as int64 [B] each: no object a row."""
     return make_keys(seed=seed, epoch=epoch, ids_B=rows_B + (copies_B << _COPY_BITS))
+
+
+def draws_of_rows(pipeline: ItemPipeline, rows_B: Tensor, copies_B: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """The draws of a pipeline for these samples: float64 [B, N], N = n_draws."""
+    keys_B = keys_of_rows(rows_B, copies_B, seed=seed, epoch=epoch)
+    if not pipeline.alternates:
+        return pipeline.draw(keys_B)
+    lasting_B = keys_of_rows(rows_B, copies_B, seed=seed, epoch=0)
+    return pipeline.draw_in_epoch(keys_B, lasting_B=lasting_B, epoch=epoch)
+
+
+def draws_of(pipeline: ItemPipeline, refs: Sequence[SampleRef], *, seed: int) -> Tensor:
+    """As `draws_of_rows`; refs of one batch share an epoch."""
+    return draws_of_rows(pipeline, *_rows_and_copies(refs), seed=seed, epoch=refs[0].epoch if refs else 0)
 
 
 def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
@@ -120,3 +133,8 @@ class EpochBatches(Sampler[list[SampleRef]]):
             return balanced_order(self.balance_by, seed=self.seed, epoch=epoch)
         rows_N = epoch_order(self.n_rows, seed=self.seed, epoch=epoch) if self.shuffle else torch.arange(self.n_rows)
         return rows_N, torch.zeros_like(rows_N)
+
+
+def _rows_and_copies(refs: Sequence[SampleRef]) -> tuple[Tensor, Tensor]:
+    rows, copies = [ref.row for ref in refs], [ref.copy for ref in refs]
+    return torch.tensor(rows, dtype=torch.int64), torch.tensor(copies, dtype=torch.int64)

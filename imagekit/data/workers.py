@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ NICENESS = 10
 _SECONDS_TO_END = 5.0
 _SECONDS_TO_LOOK = 1.0  # between two looks whether the parent lives: others that it forked may hold its pipes open
 _NOBODY = -1
+_LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)
+_BEFORE_DAEMONS = 10  # multiprocessing ends its daemons by SIGTERM after finalizers of a priority of 0 or more
 # our ends of all pipes of this process: a forked worker inherits them, and would keep them open when we are gone
 _ours: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -71,8 +74,8 @@ class _Worker:
 class Workers:
     """`n_workers` processes that do `work`, forked where that is safe (Linux), else started anew.
 
-    They begin with the first task, live until `close`, end when this process does, leave Ctrl-C to it, compute with one
-    thread each, and give way to it: preempting one of the threads that train stalls them all.
+    They begin with the first task, live until `close`, end when this process does, leave Ctrl-C and SIGTERM to it,
+    compute with one thread each, and give way to it: preempting one of the threads that train stalls them all.
     Raises WorkerError where one cannot be started or ends by itself: all of them are ended then, and the next task
     starts new ones; ConfigError where they were ended while they were asked.
     """
@@ -86,6 +89,7 @@ class Workers:
         self._slot_of: dict[int, int] = {}
         self._left: set[int] = set()  # tasks whose result nobody wants any more
         self._next, self._life = 0, 0
+        self._finalizer: Finalize | None = None
 
     def run(self, jobs: Iterator[Any]) -> Iterator[tuple[Any, memoryview]]:
         """Of each job, in order, what `work.do` returned and its slot, which is another job's when the next is asked.
@@ -98,6 +102,11 @@ class Workers:
                 if isinstance(result, Failure):
                     raise _explained(result)
                 yield result, slot
+
+    @property
+    def n_slots(self) -> int:
+        """Batches that may be under way."""
+        return self.n_workers * (1 + N_AHEAD)
 
     def close(self) -> None:
         """End them, at the latest after five seconds."""
@@ -132,10 +141,11 @@ class Workers:
         return bool(self._free)
 
     def _start(self) -> None:
-        n_slots = self.n_workers * (1 + N_AHEAD)
+        if self._finalizer is None:
+            self._finalizer = Finalize(self, _close, args=(weakref.ref(self),), exitpriority=_BEFORE_DAEMONS)
         context = choose_context()
         try:
-            self._shared = [SharedBytes(n_slots * self.slot_bytes), SharedBytes(8 * self.n_workers)]
+            self._shared = [SharedBytes(self.n_slots * self.slot_bytes), SharedBytes(8 * self.n_workers)]
             for number in range(self.n_workers):
                 self._workers.append(self._started(context, number))
         except OSError as error:
@@ -144,7 +154,7 @@ class Workers:
                 where="Loader",
                 fix="try fewer --workers; 0 makes batches in the process that trains",
             ) from error
-        self._free = list(range(n_slots))
+        self._free = list(range(self.n_slots))
 
     def _started(self, context: BaseContext, number: int) -> _Worker:
         memory, page = self._shared
@@ -155,7 +165,7 @@ class Workers:
         arguments = (self.work, theirs, memory, self.slot_bytes, page, number, os.getpid())
         process = context.Process(target=_serve, args=arguments, daemon=True, name=f"imagekit worker {number + 1}")  # type: ignore[attr-defined]
         # Ctrl-C before the worker ignores it would have it print a traceback
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
         try:
             process.start()
         finally:
@@ -250,6 +260,12 @@ class Workers:
         )
 
 
+def _close(workers: weakref.ref[Workers]) -> None:
+    """As the program ends."""
+    if (there := workers()) is not None:
+        there.close()
+
+
 def choose_context() -> BaseContext:
     """Fork on Linux, where workers begin at once and share what was loaded; elsewhere a fresh interpreter each."""
     return multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
@@ -267,9 +283,11 @@ def _serve(
     """The whole life of a worker."""
     for other in list(_ours):
         other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to end
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's own handler came along
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    # both reach the whole group, Ctrl-C always and SIGTERM where a cluster, systemd or timeout(1) sends it: the parent
+    # still needs the batches that are under way, and says when to end
+    for number_of in _LEFT_TO_PARENT:
+        signal.signal(number_of, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
     torch.set_num_threads(1)
     os.nice(NICENESS)
     rows = np.frombuffer(page.view, dtype=np.int64)

@@ -79,6 +79,14 @@ def heal_file(path: str | os.PathLike[str]) -> None:
             seam.unlink(other)
 
 
+def clear_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed writers of any file left in a folder that nobody else writes to now."""
+    leftover = re.compile(re.escape(_TEMP_PREFIX) + "[0-9a-f]{12}-.*", re.DOTALL)
+    for other in list(Path(folder).iterdir()):
+        if leftover.fullmatch(other.name):
+            seam.unlink(other)
+
+
 def sibling(path: Path, suffix: str) -> Path:
     """The hidden path `.<name><suffix>` beside `path`; a name that would be too long is replaced by its hash."""
     path = path.absolute()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from imagekit.errors import LockedError, OutputError
 from imagekit.files.atomic import sibling
 
 _SUFFIX = ".imagekit-lock"
+_PAUSES_S = (0.001, 0.01)
 _held: set[int] = set()
 
 
@@ -82,7 +84,7 @@ def _acquire(path: Path, output: Path) -> int:
 
 def _lock(fd: int, output: Path) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_at_once(fd)
     except BlockingIOError as error:
         pid = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
         who = f"another process (pid {pid})" if pid.isdecimal() else "another process"
@@ -92,6 +94,18 @@ def _lock(fd: int, output: Path) -> bool:
             fix="wait until it has ended, or choose another output",
         ) from error
     return True
+
+
+def _lock_at_once(fd: int) -> None:
+    """Raises BlockingIOError where another holds it; one who only looks (`is_locked`) does so for a moment."""
+    for pause_s in _PAUSES_S:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause_s)
+        else:
+            return
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_still_at(fd: int, path: Path) -> bool:

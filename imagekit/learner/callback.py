@@ -16,10 +16,11 @@ class Callback:
     """An object that acts at moments of the loop: a method named like an event runs at that event.
 
     Callbacks run by `_order`, equals in the order they were added. Orders in use: -20 timing, -10 train or eval mode,
-    -5 device, -4 seeds, 1 schedules, 2 batch transforms, 8 the averaged model, 10 metrics, 20 the best epoch, 40 the
-    guard against NaN, 50 records, 55 predictions, 60 checkpoints, 90 mixing of images, 95 accumulation of gradients,
-    99 mixed precision, 100 progress, 105 clipping of gradients, 110 the log, 120 telemetry, 200 debugging, 250 early
-    stopping. `_orders` gives single events another one: a checkpoint between two steps is the last at after_batch.
+    -5 device, -4 seeds, 1 schedules and the size, 2 batch transforms, 8 the averaged model, 10 metrics, 20 the best
+    epoch, 40 the guard against NaN, 50 records, 55 predictions, 60 checkpoints, 90 mixing of images, 95 accumulation of
+    gradients, 99 mixed precision, 100 progress, 105 clipping of gradients, 110 the log, 120 telemetry, 200 debugging,
+    250 early stopping. `_orders` gives single events another one: a checkpoint between two steps is the last at
+    after_batch.
 
     One whose options can be scheduled lists their names by a method `hypers` and sets one by `set_hyper(name, value)`.
     One that remembers from epoch to epoch, or from batch to batch, gives what a resumed fit needs of it by

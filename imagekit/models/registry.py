@@ -13,13 +13,14 @@ from torch import nn
 from imagekit.errors import ConfigError, ImagekitError, did_you_mean
 from imagekit.models.cnn import lesson_cnn
 from imagekit.models.mini import mini_net
-from imagekit.models.xresnet import xresnet18, xresnet34, xresnet50, xresnext50, xse_resnet50, xse_resnext50
+from imagekit.models.xresnet import xresnet18, xresnet26, xresnet34, xresnet50, xresnext50, xse_resnet50, xse_resnext50
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         "lesson-cnn": lesson_cnn,
         "mini": mini_net,
         "xresnet18": xresnet18,
+        "xresnet26": xresnet26,
         "xresnet34": xresnet34,
         "xresnet50": xresnet50,
         "xresnext50": xresnext50,

@@ -11,6 +11,7 @@ from torch import Tensor
 # Source: Jordan 2024, Muon
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 EPS = 1e-7
+_WIDE = 4  # columns a row from which on a CPU the products of rows are the cheaper way (scripts/LOG.md)
 ADJUSTMENTS = ("original", "match_rms_adamw")
 
 
@@ -40,10 +41,33 @@ def newton_schulz(x: Tensor, *, n_steps: int, dtype: torch.dtype = torch.bfloat1
     y = x.to(dtype)
     y = y.mT if is_tall else y  # the smaller of the two products
     y = y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=EPS)  # the largest singular value is at most 1
-    for _ in range(n_steps):
-        gram = y @ y.mT
-        y = add_product(y, add_product(gram, gram, gram, beta=b, alpha=c), y, beta=a)
+    if y.device.type == "cpu" and y.shape[-1] >= _WIDE * y.shape[-2]:
+        y = _by_gram(y, n_steps=n_steps)
+    else:
+        for _ in range(n_steps):
+            gram = y @ y.mT
+            y = add_product(y, add_product(gram, gram, gram, beta=b, alpha=c), y, beta=a)
     return y.mT if is_tall else y
+
+
+def _by_gram(y: Tensor, *, n_steps: int) -> Tensor:
+    """The same steps on y y' alone, [M, M]: y is multiplied twice in all, not twice a step.
+
+    What a step multiplies y by is a polynomial of that product, and so is the next product: all of them commute. In
+    float32: rounding to bfloat16 makes small eigenvalues negative, which the polynomial drives apart.
+    """
+    a, b, c = COEFFICIENTS
+    add_product = torch.addmm if y.dim() == 2 else torch.baddbmm
+    wide = y.to(torch.promote_types(y.dtype, torch.float32))
+    gram = wide @ wide.mT
+    factor: Tensor | None = None
+    for step in range(n_steps):
+        made = add_product(gram, gram, gram, beta=b, alpha=c)
+        made.diagonal(dim1=-2, dim2=-1).add_(a)
+        factor = made if factor is None else made @ factor
+        if step + 1 < n_steps:
+            gram = made @ gram @ made
+    return y if factor is None else factor.to(y.dtype) @ y
 
 
 def match_shape_scale(shape: torch.Size, kind: str) -> float:

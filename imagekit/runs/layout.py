@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.files.atomic import clear_leftovers
+
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:
@@ -31,6 +33,12 @@ class RunLayout:
             if re.fullmatch(r"epoch-\d{4,}\.pt", path.name):
                 path.unlink()
 
+    def heal(self) -> None:
+        """Remove what killed writers left: a checkpoint that was cut off is a large file. Nobody else may write now."""
+        for folder in (self.root, self.checkpoints):
+            if folder.is_dir():
+                clear_leftovers(folder)
+
     @property
     def config(self) -> Path:
         """What this run was told, resolved, with the origin of each value."""
@@ -38,7 +46,7 @@ class RunLayout:
 
     @property
     def command(self) -> Path:
-        """The command line and the folder it was typed in."""
+        """The command lines, and how the run is executed."""
         return self.root / "command.json"
 
     @property
@@ -53,7 +61,7 @@ class RunLayout:
 
     @property
     def data(self) -> Path:
-        """What the run was trained on: counts and digests of the data."""
+        """What the run was trained on: where, as it was told and from which folder; counts and digests."""
         return self.root / "data.json"
 
     @property

@@ -31,7 +31,8 @@ class ListedRun:
 
     state: one of `status.STATES`, "dead" for a run that calls itself running while its process is gone, or "damaged"
     for one whose status cannot be read. status: None where it is damaged. best: the best valid_accuracy so far, None
-    where there is none. is_saved: whether checkpoints/last.pt is there. reason: what could not be read, one line.
+    where there is none. is_saved: whether checkpoints/last.pt is there. has_diverged: whether its loss or a weight was
+    no number; the same steps would come to that again. reason: what could not be read, one line.
     """
 
     path: Path
@@ -39,12 +40,14 @@ class ListedRun:
     status: Status | None = None
     best: float | None = None
     is_saved: bool = False
+    has_diverged: bool = False
     reason: str | None = None
 
     @property
     def resume_command(self) -> str | None:
         """What goes on with a run that stopped before its end; None where that cannot be, or need not."""
-        return f"imagekit train --resume {shlex.quote(str(self.path))}" if self._has_stopped and self.is_saved else None
+        can_go_on = self._has_stopped and self.is_saved and not self.has_diverged
+        return f"imagekit train --resume {shlex.quote(str(self.path))}" if can_go_on else None
 
     @property
     def remark(self) -> str | None:
@@ -54,6 +57,8 @@ class ListedRun:
             return f"{name}: {plain(self.reason)}"
         if self.resume_command is not None:
             return f"to go on: {_whole(self.resume_command)}"
+        if self.has_diverged and self._has_stopped:
+            return f"{name}: its loss was no number: train it again with a lower learning rate and --overwrite"
         return f"{name}: nothing was saved: train it again with --overwrite" if self._has_stopped else None
 
     @property
@@ -177,7 +182,15 @@ def _look_at(path: Path) -> ListedRun:
     except CheckpointError as error:
         return ListedRun(path=path, state=DAMAGED, best=best, reason=f"{error.what}; {error.fix}")
     is_saved = state in _TO_GO_ON and layout.last.is_file()
-    return ListedRun(path=path, state=state, status=status, best=best, is_saved=is_saved, reason=reason)
+    return ListedRun(
+        path=path,
+        state=state,
+        status=status,
+        best=best,
+        is_saved=is_saved,
+        has_diverged=layout.failure.is_file(),
+        reason=reason,
+    )
 
 
 def _read_state(layout: RunLayout) -> tuple[str, Status]:

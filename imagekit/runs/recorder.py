@@ -77,6 +77,22 @@ def keep_rows(path: Path, *, n_epochs: int) -> None:
         write_text(path, "".join(line + "\n" for line in lines[: n_epochs + 1 if n_epochs else 0]))
 
 
+def give_column(path: Path, name: str, value: object) -> None:
+    """Let metrics.csv have a column, with this value in all rows where it is new; or with None for value, not have it.
+
+    A file that is not there, or has no row, stays as it is.
+    """
+    lines = _whole_lines(path)
+    if not lines:
+        return
+    rows = list(csv.reader(lines))
+    if name in rows[0] and value is None:
+        place = rows[0].index(name)
+        write_text(path, _csv([[*row[:place], *row[place + 1 :]] for row in rows]))
+    elif name not in rows[0] and value is not None:
+        write_text(path, _csv([[*rows[0], name], *([*row, value] for row in rows[1:])]))
+
+
 def _append(path: Path, text: str) -> None:
     with explain_disk_full(path), path.open("a+b") as file:
         _cut_torn_line(file)

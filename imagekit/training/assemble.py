@@ -19,6 +19,7 @@ from imagekit.callbacks.clip import GradientClip
 from imagekit.callbacks.device import DeviceCallback
 from imagekit.callbacks.mix import CutMix, MixUp
 from imagekit.callbacks.mixed_precision import MixedPrecision
+from imagekit.callbacks.progressive_size import ProgressiveSize
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.data.bunch import DataBunch
 from imagekit.data.loaders import OnError
@@ -34,12 +35,12 @@ from imagekit.manifest.schema import ChannelStats
 from imagekit.models.lsuv import lsuv_init
 from imagekit.models.registry import create_model
 from imagekit.optim.presets import create_optimizer
-from imagekit.optim.schedules import Schedule, cos_1cycle, flat_cos, warmup_linear
+from imagekit.optim.schedules import Schedule, combine_scheds, cos_1cycle, flat_cos, sched_lin, sched_no, warmup_linear
 from imagekit.training.config import TrainConfig
 from imagekit.training.limits import check_device_name
 from imagekit.training.weights import freeze_body
 from imagekit.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop
-from imagekit.transforms.flips import RandomFlip
+from imagekit.transforms.flips import AlternatingFlip, RandomFlip
 from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB
@@ -73,7 +74,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 def train_item_transforms(config: TrainConfig) -> tuple[ItemTransform, ...]:
     """Per image, in training: RGB, a crop, flip; what draws nothing comes first and can be cached."""
-    flip = [RandomFlip(p=config.flip)] if config.flip else []
+    flip_kind = AlternatingFlip if config.alternate_flip else RandomFlip
+    flip = [flip_kind(p=config.flip)] if config.flip else []
     fixed = [ResizeFixed(config.presize)] if config.presize else []
     if config.crop_scale < 1:
         return (MakeRGB(), *fixed, RandomResizedCrop(config.size, scale=(config.crop_scale, 1.0)), *flip)
@@ -127,6 +129,12 @@ def _schedule(config: TrainConfig, peak: float) -> Schedule:
     return cos_1cycle(start, peak, end, peak=config.warm_up)
 
 
+def _sides(config: TrainConfig) -> Schedule:
+    """The side of training images over the position."""
+    grows = sched_lin(config.start_size, config.size)
+    return combine_scheds([config.grow_until, 1 - config.grow_until], [grows, sched_no(config.size, config.size)])
+
+
 def batch_augmentation(config: TrainConfig) -> tuple[list[Geometry | Colour], list[Pixels]]:
     """What a training batch goes through on its device, before and after it is normalized; what is off is left out."""
     # an identity would only cost time
@@ -159,8 +167,10 @@ def choose_metrics(n_classes: int) -> dict[str, Metric]:
 
 
 def step_callbacks(config: TrainConfig, *, n_classes: int) -> list[Callback]:
-    """What decides how a step is made: mixing, accumulation, clipping, averaging."""
+    """What decides how a step is made: the size of its images, mixing, accumulation, clipping."""
     callbacks: list[Callback] = []
+    if config.start_size:
+        callbacks.append(ProgressiveSize(_sides(config)))
     if config.mixup:
         callbacks.append(MixUp(n_classes=n_classes, alpha=config.mixup))
     if config.cutmix:

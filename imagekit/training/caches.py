@@ -10,12 +10,12 @@ import torch
 
 from imagekit.data.bunch import DataBunch
 from imagekit.data.caching import (
+    SHARE_OF_FREE,
     Facts,
     Plan,
     Share,
     choose_cache,
     decode_rate,
-    free_memory,
     is_there,
     join,
     room_of,
@@ -24,8 +24,10 @@ from imagekit.data.caching import (
 from imagekit.data.dataset import ManifestDataset
 from imagekit.data.device_cache import DeviceLoader, total_bytes, why_not
 from imagekit.data.loaders import Loader
+from imagekit.data.memory import free_memory
 from imagekit.data.store import PixelStore
 from imagekit.errors import ConfigError, ManifestError, OutputError
+from imagekit.files.sizes import display_bytes
 from imagekit.manifest.read import Manifest
 from imagekit.training.config import TrainConfig
 from imagekit.training.running import Running
@@ -73,10 +75,11 @@ def damage(stores: Sequence[PixelStore]) -> list[str]:
 
 
 def with_cache(
-    manifest: Manifest, data: DataBunch, config: TrainConfig, running: Running, *, device: torch.device
+    manifest: Manifest, data: DataBunch, config: TrainConfig, running: Running, *, n_epochs: int, device: torch.device
 ) -> Cached:
     """Put the cache that was asked for behind the loaders; `auto` chooses one, and does without where none can be.
 
+    n_epochs: that are still to be trained. On a device the images are decoded here.
     Raises ConfigError, ManifestError or OutputError where the one that was asked for cannot be.
     """
     datasets: list[ManifestDataset] = [data.train_ds, data.valid_ds]
@@ -84,12 +87,12 @@ def with_cache(
         return Cached(manifest=manifest, data=data, plan=Plan(kind="none", why="", n_bytes=0))
     shares, impossible = _shares(manifest, datasets)
     if running.cache == "auto":
-        plan, stores = _chosen(shares, _facts(datasets, shares, impossible, config, running, device))
+        plan, stores = _chosen(shares, _facts(data, shares, impossible, running, n_epochs=n_epochs, device=device))
     else:
-        plan = _asked_for(running, shares, impossible, datasets)
+        plan = _asked_for(running, shares, impossible, data, device)
         stores = _joined(shares, plan, running.cache_limit)
     if plan.kind == "device":
-        return Cached(manifest=manifest, data=_on_device(manifest, data, config, running, device), plan=plan)
+        return Cached(manifest=manifest, data=_on_device(data, config, running, device), plan=plan)
     return Cached(manifest=manifest, data=data, plan=plan, stores=stores)
 
 
@@ -111,23 +114,43 @@ def _joined(shares: Sequence[Share], plan: Plan, limit: int | None) -> Sequence[
 
 
 def _asked_for(
-    running: Running, shares: Sequence[Share], impossible: ManifestError | None, datasets: Sequence[ManifestDataset]
+    running: Running,
+    shares: Sequence[Share],
+    impossible: ManifestError | None,
+    data: DataBunch,
+    device: torch.device,
 ) -> Plan:
     """Raises what stands in the way of the kind that was asked for."""
+    limit = running.cache_limit
     if running.cache == "device":
-        return Plan(kind="device", why="as asked for", n_bytes=total_bytes(datasets))
+        n_bytes, free = total_bytes([data.train_ds, data.valid_ds]), _free_on(device)
+        _require_memory(n_bytes, free if limit is None else limit, limit, of="on the device", kind="device")
+        return Plan(kind="device", why=f"as asked for, {display_bytes(n_bytes)}", n_bytes=n_bytes)
     if impossible is not None:
         raise impossible
-    n_bytes, limit = _n_bytes(shares), running.cache_limit
-    most = free_memory() if limit is None else limit
-    if running.cache == "ram" and n_bytes > most:
-        raise ConfigError(
-            f"the cache would take {n_bytes / 1e9:,.2f} GB of memory, and"
-            f" {'the limit is' if limit is not None else 'there are'} {most / 1e9:,.2f} GB",
-            where="--cache ram",
-            fix="use --cache disk or none, a smaller presize, or a smaller subset",
-        )
-    return Plan(kind=running.cache, why=f"as asked for, {n_bytes / 1e9:,.2f} GB", n_bytes=n_bytes)
+    n_bytes = _n_bytes(shares)
+    if running.cache == "ram":
+        most = int(_free_beside(data) * SHARE_OF_FREE) if limit is None else limit
+        _require_memory(n_bytes, most, limit, of="of memory", kind="ram")
+    return Plan(kind=running.cache, why=f"as asked for, {display_bytes(n_bytes)}", n_bytes=n_bytes)
+
+
+def _require_memory(n_bytes: int, most: int | None, limit: int | None, *, of: str, kind: str) -> None:
+    if most is None or n_bytes <= most:
+        return
+    what_is_there = {"ram": "half of what is free is", "device": "free are"}[kind]
+    raise ConfigError(
+        f"the cache would take {display_bytes(n_bytes)} {of}, and"
+        f" {'the limit is' if limit is not None else what_is_there} {display_bytes(most)}",
+        where=f"--cache {kind}",
+        fix="use --cache disk or none, a smaller presize, a smaller subset, or a greater --cache-limit",
+    )
+
+
+def _free_beside(data: DataBunch) -> int:
+    """Free memory, less what the workers of both loaders will put their batches in."""
+    slots_bytes: int = data.train_dl.slots_bytes + data.valid_dl.slots_bytes
+    return max(0, free_memory() - slots_bytes)
 
 
 def _shares(manifest: Manifest, datasets: Sequence[ManifestDataset]) -> tuple[Sequence[Share], ManifestError | None]:
@@ -142,22 +165,26 @@ def _n_bytes(shares: Sequence[Share]) -> int:
 
 
 def _facts(
-    datasets: Sequence[ManifestDataset],
+    data: DataBunch,
     shares: Sequence[Share],
     impossible: ManifestError | None,
-    config: TrainConfig,
     running: Running,
+    *,
+    n_epochs: int,
     device: torch.device,
 ) -> Facts:
+    datasets: list[ManifestDataset] = [data.train_ds, data.valid_ds]
+    can_gather = all(why_not(dataset) is None for dataset in datasets)
     return Facts(
         n_bytes=_n_bytes(shares),
         n_images=sum(len(dataset) for dataset in datasets),
-        n_epochs=config.epochs,
+        n_epochs=n_epochs,
         images_per_s=decode_rate(datasets[0]) * max(1, running.n_workers),
-        free_memory=free_memory(),
+        free_memory=_free_beside(data),
         limit=running.cache_limit,
         there=impossible is None and _is_on_disk(shares, running.cache_limit),
-        on_device=_free_on(device) if all(why_not(dataset) is None for dataset in datasets) else None,
+        device_bytes=total_bytes(datasets) if can_gather else 0,
+        on_device=_free_on(device) if can_gather else None,
         impossible=None if impossible is None else impossible.what,
     )
 
@@ -173,39 +200,31 @@ def _free_on(device: torch.device) -> int | None:
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
-def _on_device(
-    manifest: Manifest, data: DataBunch, config: TrainConfig, running: Running, device: torch.device
-) -> DataBunch:
+def _on_device(data: DataBunch, config: TrainConfig, running: Running, device: torch.device) -> DataBunch:
     """The same batches, with the images of both datasets on the device."""
     balance_by = data.train_ds.targets() if config.balance else None
-    train = _device_loader(manifest, data.train_dl, running, device, shuffle=True, balance_by=balance_by)
-    valid = _device_loader(manifest, data.valid_dl, running, device, shuffle=False, balance_by=None)
+    train = _device_loader(data.train_dl, running, device, shuffle=True, balance_by=balance_by)
+    valid = _device_loader(data.valid_dl, running, device, shuffle=False, balance_by=None)
+    for loader in (train, valid):
+        loader.fill()
     return DataBunch(train, valid, data.c_in, data.c_out)
 
 
 def _device_loader(
-    manifest: Manifest,
     loader: Loader[Any],
     running: Running,
     device: torch.device,
     *,
     shuffle: bool,
     balance_by: torch.Tensor | None,
-) -> Any:
+) -> DeviceLoader:
     dataset: ManifestDataset = loader.dataset
-    fixed = ManifestDataset(
-        manifest,
-        dataset.split,
-        transforms=dataset.pipeline.transforms[: dataset.pipeline.n_fixed],
-        root=dataset.root,
-        seed=dataset.seed,
-    )
     decoder = Loader(
-        fixed,
+        dataset.as_kept(),
         batch_size=loader.batch_size,
         shuffle=False,
         n_workers=running.n_workers,
-        on_error="skip" if running.on_error == "skip" else "stop",
+        on_error=running.on_error,
     )
     return DeviceLoader(
         dataset, batch_size=loader.batch_size, shuffle=shuffle, device=device, decoder=decoder, balance_by=balance_by

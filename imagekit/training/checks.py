@@ -80,7 +80,7 @@ def check_all(
     found = attempt(lambda: _usable_manifest(path, config, root, may_miss=may_miss))
     device = attempt(lambda: choose_device(config.device))
     if run is not None:
-        attempt(lambda: _check_output(run, overwrite=overwrite))
+        attempt(lambda: check_output(run, overwrite=overwrite))
     attempt(lambda: _check_monitor(config, None if found is None else len(found[0].vocab)))
     if found is not None:  # how many classes there are is the manifest's to say
         made = attempt(lambda: _usable_model(config, found[0]))
@@ -158,8 +158,9 @@ def _usable_model(config: TrainConfig, manifest: Manifest) -> tuple[nn.Module, L
     """The model, with what it starts from, after a trial on two blank images."""
     n_classes = len(manifest.vocab)
     model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
-    for in_training in (False, True):
-        _try_out(model, config, n_classes, in_training=in_training)
+    for size in {config.size, config.start_size or config.size}:
+        for in_training in (False, True):
+            _try_out(model, config, n_classes, size=size, in_training=in_training)
     n_samples = _n_samples(manifest, config)
     if n_samples % config.batch_size == 1 % config.batch_size:
         _try_one(model, config, n_samples)
@@ -169,15 +170,15 @@ def _usable_model(config: TrainConfig, manifest: Manifest) -> tuple[nn.Module, L
     return model, None if config.weights is None else load_weights(model, Path(config.weights))
 
 
-def _try_out(model: nn.Module, config: TrainConfig, n_classes: int, *, in_training: bool) -> None:
+def _try_out(model: nn.Module, config: TrainConfig, n_classes: int, *, size: int, in_training: bool) -> None:
     """Raises ConfigError where the model does not take the images, or gives something else than a logit a class."""
     when = " in training" if in_training else ""
     try:
         with undisturbed(model, training=in_training):
-            pred = model(torch.zeros(2, 3, config.size, config.size))
+            pred = model(torch.zeros(2, 3, size, size))
     except _failures(config) as error:
         raise ConfigError(
-            f"{config.model} does not take images of {config.size} pixels{when}: {_words(error, config)}",
+            f"{config.model} does not take images of {size} pixels{when}: {_words(error, config)}",
             where="model, size",
             fix="give another --size or --model",
         ) from error
@@ -242,7 +243,8 @@ def _try_one(model: nn.Module, config: TrainConfig, n_samples: int) -> None:
         ) from error
 
 
-def _check_output(run: Path, *, overwrite: bool) -> None:
+def check_output(run: Path, *, overwrite: bool) -> None:
+    """Raises OutputError for a folder that is no run, and without overwrite for one that is."""
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return
     layout = RunLayout(run)

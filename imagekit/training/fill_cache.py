@@ -15,17 +15,16 @@ import numpy.typing as npt
 from imagekit.data.batches import Sample
 from imagekit.data.bunch import DataBunch
 from imagekit.data.caching import join, room_of, share_images
-from imagekit.data.dataset import ManifestDataset
 from imagekit.data.loaders import Loader
 from imagekit.data.store import PixelStore
 from imagekit.errors import ManifestError
-from imagekit.manifest.read import Manifest, read_manifest
+from imagekit.files.sizes import display_bytes
+from imagekit.manifest.read import read_manifest
 from imagekit.manifest.views import view
 from imagekit.training.assemble import make_loaders
 from imagekit.training.caches import damage
 from imagekit.training.checks import require_files
 from imagekit.training.config import TrainConfig
-from imagekit.transforms.order import Transform
 
 N_SHOWN = 3
 BATCH = 32  # images a task: progress moves, and a worker that dies loses little
@@ -64,7 +63,7 @@ class CacheReport:
         """The result as text."""
         lines = [
             f"{self.n_there:,} of {self.n_images:,} images are in the cache,"
-            f" {self.n_there - self.n_there_before:,} of them new, {self.n_bytes / 1e9:,.2f} GB",
+            f" {self.n_there - self.n_there_before:,} of them new, {display_bytes(self.n_bytes)}",
             f"{self.seconds:.1f} s, in {self.folder}",
         ]
         lines += self.remarks
@@ -117,7 +116,7 @@ def fill_cache(
             (store, np.unique(np.concatenate(list(share.places)))) for store, share in zip(stores, shares, strict=True)
         ]
         n_before = _n_there(places)
-        skipped = _decode_all(content, data, root=root, n_workers=n_workers, progress=progress)
+        skipped = _decode_all(data, n_workers=n_workers, progress=progress)
         return CacheReport(
             manifest=Path(manifest),
             folder=room.folder,
@@ -140,15 +139,12 @@ def _n_there(places: Sequence[tuple[PixelStore, npt.NDArray[np.int64]]]) -> int:
     return sum(store.n_there(places_N) for store, places_N in places)
 
 
-def _decode_all(
-    content: Manifest, data: DataBunch, *, root: Path | None, n_workers: int, progress: Callable[[int, int], object]
-) -> list[tuple[str, str]]:
+def _decode_all(data: DataBunch, *, n_workers: int, progress: Callable[[int, int], object]) -> list[tuple[str, str]]:
     """Make every image of both datasets once; names and reasons of those that cannot be."""
     skipped: dict[str, str] = {}
     n_done, n_all = 0, len(data.train_ds) + len(data.valid_ds)
     for dataset in (data.train_ds, data.valid_ds):
-        fixed = ManifestDataset(content, dataset.split, transforms=_fixed(dataset), root=root, seed=dataset.seed)
-        fixed.keep_in(dataset.store, dataset.places)
+        fixed = dataset.as_kept()
         loader = Loader(
             fixed, batch_size=BATCH, shuffle=False, n_workers=n_workers, collate=count_samples, on_error="skip"
         )
@@ -169,7 +165,3 @@ def _decode_all(
 def count_samples(samples: Sequence[Sample]) -> int:
     """A batch of which nothing is wanted but that it was made."""
     return len(samples)
-
-
-def _fixed(dataset: ManifestDataset) -> Sequence[Transform]:
-    return dataset.pipeline.transforms[: dataset.pipeline.n_fixed]

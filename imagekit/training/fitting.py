@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from imagekit.callbacks.step_seeds import StepSeeds
 from imagekit.callbacks.telemetry import Telemetry
 from imagekit.callbacks.timing import TimingCallback
 from imagekit.data.loaders import valid_split
-from imagekit.environment import version_line
+from imagekit.environment import count_cores, version_line
 from imagekit.files.jsonl import write_json
 from imagekit.learner.callback import Callback
 from imagekit.learner.learner import Learner
@@ -112,6 +111,7 @@ def fit(
     try:
         learner.fit(config.epochs, [*callbacks, *session.more], first_epoch=place.epoch, first_batch=place.batch)
     finally:
+        cached.data.close()  # ended workers are those whose memory is known
         totals = {**timing.totals(), "cache": cached.plan.kind, "workers": running.n_workers}
         totals["seconds"] = time.monotonic() - session.begun
         write_json(layout.timing, {**totals, **({"earlier": earlier} if earlier else {})})
@@ -190,14 +190,13 @@ def _earlier_times(path: Path) -> list[dict[str, Any]]:
 
 
 def _hint(totals: dict[str, Any], begin: Beginning, cached: Cached, running: Running) -> str | None:
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     config = begin.settings.config
     sizes = begin.checked.manifest.metadata.sizes
     median = min(sizes["width"][1], sizes["height"][1]) if sizes else None
     return loader_hint(
         totals,
         n_workers=running.n_workers,
-        n_cores=n_cores,
+        n_cores=count_cores(),
         cache=cached.plan.kind,
         can_cache=cached.can_cache() if cached.plan.kind == "none" else None,
         median_side_px=median,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from imagekit.files.sizes import display_bytes
+
 LEAST_WAITED_S = 1.0  # in all: less is no matter, however large a share it is of a short training
 BOTTLENECK = 0.3  # of the training time: below it, other parts cost more than the loader could give back
 CACHE_ROOM = 0.5  # of the free memory: the rest is for what training itself takes
@@ -62,8 +64,9 @@ def _cache_advice(can_cache: tuple[int, int] | None) -> str | None:
     if can_cache is None:
         return None
     needed_bytes, free_bytes = can_cache
-    is_small = needed_bytes <= CACHE_ROOM * free_bytes
-    return f"try --cache ram: {_in_words(needed_bytes)} of {_in_words(free_bytes)} free memory" if is_small else None
+    if needed_bytes > CACHE_ROOM * free_bytes:
+        return None
+    return f"try --cache ram: {display_bytes(needed_bytes)} of {display_bytes(free_bytes)} free memory"
 
 
 def _subset_advice(median_side_px: float | None, size_px: int | None) -> str | None:
@@ -74,7 +77,3 @@ def _subset_advice(median_side_px: float | None, size_px: int | None) -> str | N
         return None
     seen = f"{median_side_px:.0f} px beside {size_px}"
     return f"the images are larger than the model sees, {seen}: build a subset by make-subset with --size {side_px}"
-
-
-def _in_words(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{math.ceil(size_bytes / 1e6)} MB"

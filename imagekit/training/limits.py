@@ -54,9 +54,15 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "ema": (0, 0.999999),
     "warm_up": (0.01, 0.99),
     "crop_scale": (0.01, 1),
+    "grow_until": (0.01, 1),
 }
 # the same, where 0 is off
-BOUNDS_OR_OFF: Mapping[str, tuple[float, float]] = {"mixup": (0.01, 100), "cutmix": (0.01, 100), "presize": (1, 4096)}
+BOUNDS_OR_OFF: Mapping[str, tuple[float, float]] = {
+    "mixup": (0.01, 100),
+    "cutmix": (0.01, 100),
+    "presize": (1, 4096),
+    "start_size": (1, 4096),
+}
 
 
 def list_problems(problems: Sequence[ImagekitError]) -> str:
@@ -90,6 +96,7 @@ def find_problems(
         partial(_lsuv, v),
         partial(_body, v),
         partial(_presize, v),
+        partial(_start_size, v),
     ]
     return [*wrong.values(), *(error for check in checks for error in _caught(check))]
 
@@ -221,4 +228,13 @@ def _presize(v: Mapping[str, Any]) -> None:
             f"presize is {v['presize']} and size is {v['size']}: no crop of {v['size']} pixels can be taken out of it",
             where="presize, size",
             fix=f"give a presize of {v['size']} or more, a quarter more say, or 0 to do without",
+        )
+
+
+def _start_size(v: Mapping[str, Any]) -> None:
+    if v["start_size"] > v["size"]:
+        raise ConfigError(
+            f"start_size is {v['start_size']} and size is {v['size']}: images grow while training, they do not shrink",
+            where="start_size, size",
+            fix="give a start_size below size, three quarters of it say, or 0 to do without",
         )

@@ -15,21 +15,20 @@ import torch
 from imagekit.callbacks.skipped import SkippedCallback
 from imagekit.environment import versions
 from imagekit.errors import CheckpointError, ConfigError, SourceError, UsageError
-from imagekit.files.atomic import write_text
 from imagekit.files.jsonl import write_json
 from imagekit.files.lock import output_lock
 from imagekit.learner.callback import Callback
 from imagekit.manifest.schema import ChannelStats
 from imagekit.runs.checkpoint import load_checkpoint
 from imagekit.runs.layout import RunLayout
-from imagekit.runs.recorder import read_rows
+from imagekit.runs.recorder import give_column, keep_rows, read_rows
 from imagekit.runs.status import read_status, write_status
 from imagekit.training.channels import RunStats
 from imagekit.training.checks import Checked, check_all
 from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import require_same_classes
 from imagekit.training.fitting import Place, Session
-from imagekit.training.run_files import Beginning
+from imagekit.training.run_files import Beginning, precision_of
 from imagekit.training.running import Running
 from imagekit.training.settings import Settings
 from imagekit.training.train import begin_session, fit_and_report, learner_of, load
@@ -66,7 +65,8 @@ def resume(
     with session.signals.caught(), output_lock(layout.root):
         state = _state(layout, session)
         begin = _beginning(layout, state, manifest=manifest, root=root, changes=changes or {}, command=command)
-        for remark in _remarks(state):
+        layout.heal()
+        for remark in _remarks(state, begin):
             session.say(remark)
         with _threads(state["threads"]):
             return _go_on(layout, begin, state, session)
@@ -75,7 +75,8 @@ def resume(
 def _go_on(layout: RunLayout, begin: Beginning, state: dict[str, Any], session: Session) -> TrainReport:
     """Fit from the state on."""
     config = begin.settings.config
-    with closing(load(begin.checked, config, begin.running, root=begin.root)) as cached:
+    n_left = max(0, config.epochs - int(state["epochs_done"]))
+    with closing(load(begin.checked, config, begin.running, root=begin.root, n_epochs=n_left)) as cached:
         if cached.line:
             session.say(cached.line)
         # what these did is in the checkpoint
@@ -183,12 +184,18 @@ def _unreadable(path: Path) -> CheckpointError:
 
 
 def _recorded_place(layout: RunLayout) -> tuple[Path, Path | None]:
-    """Manifest and root as the run recorded them."""
+    """Manifest and root as the run recorded them, from where they were told; or from here, where that is no more."""
     facts = _read(layout.data)
-    manifest, root = facts.get("manifest"), facts.get("root")
-    if not isinstance(manifest, str) or not isinstance(root, str | None):
+    manifest, root, folder = facts.get("manifest"), facts.get("root"), facts.get("cwd", "")
+    if not isinstance(manifest, str) or not isinstance(root, str | None) or not isinstance(folder, str):
         raise _unreadable(layout.data)
-    return Path(manifest), None if root is None else Path(root)
+    return _found(manifest, folder), None if root is None else _found(root, folder)
+
+
+def _found(told: str, folder: str) -> Path:
+    """What is there, whole where it was told from; else as it was told, which is from here."""
+    whole = Path(folder, told)
+    return whole if Path(folder) != Path.cwd() and whole.exists() else Path(told)
 
 
 def _running(layout: RunLayout) -> Running:
@@ -214,9 +221,13 @@ def _require_same_data(checked: Checked, state: Mapping[str, Any], layout: RunLa
         )
 
 
-def _remarks(state: Mapping[str, Any]) -> list[str]:
+def _remarks(state: Mapping[str, Any], begin: Beginning) -> list[str]:
     """What a person should know of the machine."""
     remarks, threads, now = [], state["threads"], versions()
+    precision = precision_of(begin)
+    if precision != state["precision"]:
+        before = state["precision"]
+        remarks.append(f"computing in {precision} here, the run did so far in {before}: the weights will be others")
     if threads != torch.get_num_threads():
         remarks.append(f"computing with {threads} threads, as the run did, not with {torch.get_num_threads()}")
     changed = [
@@ -247,7 +258,8 @@ def _where(place: Place, config: TrainConfig, *, n_batches: int) -> str:
 
 def _write_down(layout: RunLayout, begin: Beginning) -> None:
     """Where the data is now and how the run is executed from here on, for the next time; and who said so."""
-    facts = {"manifest": str(begin.checked.manifest.path), "root": None if begin.root is None else str(begin.root)}
+    root = None if begin.root is None else str(begin.root)
+    facts = {"manifest": str(begin.checked.manifest.path), "root": root, "cwd": str(Path.cwd())}
     write_json(layout.data, _read(layout.data) | facts)
     command = _read(layout.command)
     resumed = [*command.get("resumed", []), {"argv": list(begin.command)}]
@@ -264,10 +276,11 @@ def _count_skips(
     """
     callback = SkippedCallback(layout.events)
     was_counted = callback.name in state["callbacks"]
-    if running.on_error == "skip" and not was_counted and layout.metrics.exists():
-        lines = layout.metrics.read_text(encoding="utf-8").splitlines()[: n_epochs + 1]
-        write_text(layout.metrics, "".join(f"{line},{0 if n else 'skipped'}\n" for n, line in enumerate(lines)))
-    return [callback] if was_counted and running.on_error != "skip" else []
+    is_counting = running.on_error == "skip"
+    keep_rows(layout.metrics, n_epochs=n_epochs)
+    # by what the file has: a resume that was killed before its first checkpoint has changed it already
+    give_column(layout.metrics, callback.name, 0 if is_counting or was_counted else None)
+    return [callback] if was_counted and not is_counting else []
 
 
 def _stats(state: Mapping[str, Any]) -> RunStats:

@@ -52,6 +52,7 @@ def start_run(run: Path, begin: Beginning) -> RunLayout:
     # first: a folder without a status is no run, and would be refused even to --overwrite
     write_status(layout.status, state="running", epoch=0, n_epochs=begin.settings.config.epochs)
     layout.clear()
+    layout.heal()
     manifest = begin.checked.manifest
     write_text(layout.config, config)
     argv = list(begin.command or sys.argv[:1])
@@ -65,12 +66,16 @@ def start_run(run: Path, begin: Beginning) -> RunLayout:
 
 
 def data_facts(begin: Beginning) -> dict[str, Any]:
-    """data.json: which data it was, by name, rule and digest, and how many images of each class each split has."""
+    """data.json: which data it was, by name, rule and digest, and how many images of each class each split has.
+
+    manifest and root stand there as they were told; cwd: the folder that they are told from.
+    """
     manifest, config, channels = begin.checked.manifest, begin.settings.config, begin.stats.channels
     metadata, weights = manifest.metadata, begin.checked.weights
     return {
         "manifest": str(manifest.path),
         "root": None if begin.root is None else str(begin.root),
+        "cwd": str(Path.cwd()),
         "rows_sha256": metadata.rows_sha256,
         "recipe": None if metadata.recipe is None else dict(metadata.recipe),
         "label_rule": metadata.label_rule,
@@ -122,7 +127,7 @@ def checkpoint_state(learner: Learner, begin: Beginning) -> Callable[..., Mappin
         "size": config.size,
         "crop": valid_crop_scale(config),
         # what `auto` came to
-        "precision": _PRECISIONS[autocast_dtype(config.precision, begin.checked.device)],
+        "precision": precision_of(begin),
         "config": config.to_dict(),
         "rows_sha256": metadata.rows_sha256,
         "versions": versions(),
@@ -146,6 +151,11 @@ def checkpoint_state(learner: Learner, begin: Beginning) -> Callable[..., Mappin
         return {**loop, **progress, **fixed}
 
     return state
+
+
+def precision_of(begin: Beginning) -> str:
+    """The precision that a run computes in: bf16, fp16 or fp32."""
+    return _PRECISIONS[autocast_dtype(begin.settings.config.precision, begin.checked.device)]
 
 
 def _n_samples(learner: Learner) -> int:

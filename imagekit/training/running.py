@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from imagekit.data.caching import check_kind
+from imagekit.data.loaders import OnError
 from imagekit.errors import ConfigError, did_you_mean
 
 _EVERY = re.compile(r"([1-9][0-9]{0,8})([smh]?)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)B?", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-ON_ERROR = ("stop", "skip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +28,7 @@ class Running:
     cache: str = "none"
     cache_limit: int | None = None
     checkpoint_every: str | int | None = "10m"
-    on_error: str = "stop"
+    on_error: OnError = "stop"
 
     def __post_init__(self) -> None:
         _check_number("n_workers", self.n_workers, where="--workers", fix="give 2, say, or 0 for none")
@@ -44,7 +42,7 @@ class Running:
                 where="--checkpoint-every",
                 fix="give 500 for steps, or 10m for minutes",
             )
-        if self.on_error not in ON_ERROR:
+        if self.on_error not in get_args(OnError):
             raise ConfigError(
                 f'on_error is "{self.on_error}", must be stop or skip', where="--on-error", fix="leave it out to stop"
             )
@@ -89,11 +87,3 @@ class Running:
 def _check_number(name: str, value: object, *, where: str, fix: str) -> None:
     if type(value) is not int or value < 0:
         raise ConfigError(f"{name} is {value!r}, must be a whole number, at least 0", where=where, fix=fix)
-
-
-def parse_bytes(text: str) -> int:
-    """1500000, 800MB or 1.5 GB in bytes; K, M, G, T are powers of 1000. Raises ConfigError for anything else."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise ConfigError(f'"{text}" is no number of bytes', where="--cache-limit", fix="give 800MB or 20GB, say")
-    return int(float(found[1]) * 1000 ** _POWERS[found[2].upper()])

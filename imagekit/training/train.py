@@ -20,7 +20,7 @@ from imagekit.runs.layout import RunLayout
 from imagekit.training.assemble import make_learner, make_loaders
 from imagekit.training.caches import Cached, with_cache
 from imagekit.training.channels import RunStats, find_stats
-from imagekit.training.checks import Checked, check_all
+from imagekit.training.checks import Checked, check_all, check_output
 from imagekit.training.config import TrainConfig
 from imagekit.training.fitting import Place, Session, fit
 from imagekit.training.interrupt import StopOnSignal
@@ -63,6 +63,7 @@ def train(
         skips = running.on_error == "skip"
         checked = check_all(path, run, config=config, root=root, overwrite=overwrite, may_miss=skips)
         with output_lock(run), closing(load(checked, config, running, root=root)) as cached:
+            check_output(run, overwrite=overwrite)  # again: another may have made a run of it before the lock was ours
             for remark in [*checked.remarks, *([cached.line] if cached.line else [])]:
                 session.say(remark)
             # before the files of an overwritten run go: an image that cannot be used must not cost them
@@ -88,8 +89,13 @@ def learner_of(checked: Checked, cached: Cached, config: TrainConfig, stats: Run
     )
 
 
-def load(checked: Checked, config: TrainConfig, running: Running, *, root: Path | None) -> Cached:
-    """The loaders of a run with their cache; what comes from them lies on a CUDA device, or is on its way there."""
+def load(
+    checked: Checked, config: TrainConfig, running: Running, *, root: Path | None, n_epochs: int | None = None
+) -> Cached:
+    """The loaders of a run with their cache; what comes from them lies on a CUDA device, or is on its way there.
+
+    n_epochs: that are still to be trained, None for all of the config.
+    """
     device = checked.device
     data = make_loaders(
         checked.manifest,
@@ -97,9 +103,10 @@ def load(checked: Checked, config: TrainConfig, running: Running, *, root: Path 
         root=root,
         n_workers=running.n_workers,
         pin=device.type == "cuda",
-        on_error="skip" if running.on_error == "skip" else "stop",
+        on_error=running.on_error,
     )
-    cached = with_cache(checked.manifest, data, config, running, device=device)
+    n_epochs = config.epochs if n_epochs is None else n_epochs
+    cached = with_cache(checked.manifest, data, config, running, n_epochs=n_epochs, device=device)
     if device.type != "cuda" or cached.plan.kind == "device":
         return cached
     train, valid = (DeviceFeed(loader, device) for loader in (data.train_dl, data.valid_dl))
@@ -117,7 +124,7 @@ def fit_and_report(
         # a loss that is no number would be none again: the same steps come to the same
         if layout.last.exists() and not isinstance(error, TrainingError):
             command = shlex.join(["imagekit", "train", "--resume", str(layout.root)])
-            session.say(f"what was reached is saved; to go on from there: {command}")
+            session.say(f"to go on from the last checkpoint: {command}")
         raise
     for remark in cached.remarks():
         session.say(remark)

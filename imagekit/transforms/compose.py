@@ -71,8 +71,8 @@ class Drawing(Generic[T]):
 class ItemPipeline(Drawing[Transform]):
     """Item transforms and plain functions as one transform that is applied with one row of draws.
 
-    n_fixed: how many of the first ones do the same to an item every time and leave it an item of its kind:
-    ItemTransforms that draw nothing. What they make can be kept.
+    fixed_transforms: the first ones that do the same to an item every time and leave it an item of its kind:
+    ItemTransforms that draw nothing. What they make can be kept. rest_transforms: all behind them.
     """
 
     def __init__(self, transforms: Transform | Iterable[Transform] | None) -> None:
@@ -80,7 +80,13 @@ class ItemPipeline(Drawing[Transform]):
         is_fixed = [
             isinstance(each, ItemTransform) and each.keeps_kind and not each.n_draws for each in self.transforms
         ]
-        self.n_fixed = is_fixed.index(False) if False in is_fixed else len(is_fixed)
+        n_fixed = is_fixed.index(False) if False in is_fixed else len(is_fixed)
+        self.fixed_transforms, self.rest_transforms = self.transforms[:n_fixed], self.transforms[n_fixed:]
+        self._alternating = [
+            part
+            for each, part in zip(self.transforms, self._slices, strict=True)
+            if getattr(each, "alternates", False) and part.start < part.stop
+        ]
 
     def __call__(self, item: Any, draws: Sequence[float] = ()) -> Any:
         """One item through every transform, with its row of `draw` as floats.
@@ -89,9 +95,26 @@ class ItemPipeline(Drawing[Transform]):
         """
         return self.rest(self.fixed(item), draws)
 
+    @property
+    def alternates(self) -> bool:
+        """Whether the draws of a transform take turns from one epoch to the next (ItemTransform.alternates)."""
+        return bool(self._alternating)
+
+    def draw_in_epoch(self, keys_B: Tensor, *, lasting_B: Tensor, epoch: int) -> Tensor:
+        """As `draw`, with what alternates drawn from the keys that a sample keeps, moved on by a half each epoch.
+
+        keys_B: of this epoch; lasting_B: the same in every epoch.
+        """
+        draws_BN = self.draw(keys_B)
+        if self._alternating:
+            lasting_BN = (self.draw(lasting_B) + epoch % 2 / 2) % 1
+            for part in self._alternating:
+                draws_BN[:, part] = lasting_BN[:, part]
+        return draws_BN
+
     def fixed(self, item: Any) -> Any:
-        """The item through the first `n_fixed` transforms."""
-        for transform in self.transforms[: self.n_fixed]:
+        """The item through the fixed transforms."""
+        for transform in self.fixed_transforms:
             item = transform(item)
         return item
 
@@ -113,7 +136,7 @@ class ItemPipeline(Drawing[Transform]):
 
     @property
     def _rest(self) -> Iterable[tuple[Transform, slice]]:
-        return zip(self.transforms[self.n_fixed :], self._slices[self.n_fixed :], strict=True)
+        return zip(self.rest_transforms, self._slices[len(self.fixed_transforms) :], strict=True)
 
 
 def name_of(transform: Transform) -> str:

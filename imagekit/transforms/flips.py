@@ -34,6 +34,18 @@ class RandomFlip(ItemTransform):
 
 
 @dataclass(frozen=True)
+class AlternatingFlip(RandomFlip):
+    """As RandomFlip, but what was flipped in one epoch is not in the next, and the other way round, at p = 0.5.
+
+    Any two epochs in a row then show both sides of every image, where chance shows one side twice to half of them. With
+    another p every image is flipped in that share of two epochs. Source: Jordan 2024, arXiv:2404.00498.
+    """
+
+    alternates: ClassVar[bool] = True
+    stream: ClassVar[str] = "item.alternating_flip"
+
+
+@dataclass(frozen=True)
 class RandomDihedral(ItemTransform):
     """With probability `p`, one of the eight ways to lay a square down, each as likely, staying as it is among them.
 

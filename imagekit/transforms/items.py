@@ -18,10 +18,12 @@ class ItemTransform:
 
     `_order` says when it runs (lower first), `stream` names its draws. A subclass is a frozen dataclass with `apply`.
     keeps_kind: whether what it makes is of the kind that it was given, so that it can be kept in the other's place.
+    alternates: whether its draws of a sample take turns: d in one epoch, d + 1/2 in the next, wrapped into [0, 1).
     """
 
     _order: ClassVar[int] = 0
     keeps_kind: ClassVar[bool] = True
+    alternates: ClassVar[bool] = False
     stream: ClassVar[str] = ""
     n_draws: int = 0
 

@@ -123,7 +123,7 @@ def test_a_bad_image_stops_it_and_it_goes_on_without_that_image_when_told(manife
 
     assert stopped.exit_code == 1
     assert stopped.stderr.endswith(
-        f"what was reached is saved; to go on from there: imagekit train --resume {tmp_path / 'run'}\n"
+        f"to go on from the last checkpoint: imagekit train --resume {tmp_path / 'run'}\n"
         "error: train/dog/2.JPEG cannot be used any more: unidentified: the content is no known image; it begins with"
         f" b'no pictu'\n  where: {manifest.parent}, row 8 of train in {manifest}\n"
         "  fix: restore the file, or build the manifest again so that it is left out\n"
@@ -175,14 +175,14 @@ def test_no_worker_process_is_needed_to_train(manifest, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_times", [1, 2])
-def test_ctrl_c_in_a_terminal_ends_the_command_and_its_workers(manifest, tmp_path, n_times):
+@pytest.mark.parametrize(("number", "n_times"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_signal_for_the_whole_group_ends_the_command_and_its_workers(manifest, tmp_path, number, n_times):
     layout, words = RunLayout(tmp_path / "run"), [*SMALL, "--epochs", 2000, "--workers", 2, "--cache", "ram"]
     process = commands.start_command("train", manifest, "-o", layout.root, *map(str, words))
     commands.wait_for(layout.best, process)
 
     for _ in range(n_times):
-        commands.signal_group(process, signal.SIGINT)
+        commands.signal_group(process, number)
     code, out, err = commands.end_of(process)
 
     assert code == 130, err

@@ -172,13 +172,13 @@ def test_a_cache_is_filled_once_and_then_used(trained: tuple[Path, Path, Result]
     used = typed("train", manifest, "-o", tmp_path / "run", *options, "--epochs", 1, "--set", "precision=fp32")
 
     assert (first.exit_code, second.exit_code, used.exit_code) == (0, 0, 0)
-    assert first.stdout.startswith("18 of 18 images are in the cache, 18 of them new, 0.00 GB\n")
+    assert first.stdout.startswith("18 of 18 images are in the cache, 18 of them new, 13.8 KB\n")
     assert first.stderr.splitlines()[-1] == (
         f"next: imagekit train '{manifest}' -o run --size 16 --set 'model_options.nfs=[8]' --cache-limit 1MB"
         " --workers 1 --cache disk"
     )
     assert (json.loads(second.stdout)["n_there_before"], json.loads(second.stdout)["n_there"]) == (18, 18)
-    assert used.stderr.startswith("cache: disk; all 18 images lie decoded on the disk, 0.00 GB\n")
+    assert used.stderr.startswith("cache: disk; all 18 images lie decoded on the disk, 13.8 KB\n")
 
 
 def test_a_cache_tells_what_it_could_not_decode(
@@ -191,5 +191,5 @@ def test_a_cache_tells_what_it_could_not_decode(
     result = typed("cache", manifest, "--size", 16, "--workers", 1)
 
     assert result.exit_code == 3
-    assert result.stdout.startswith("17 of 18 images are in the cache, 17 of them new, 0.00 GB\n")
+    assert result.stdout.startswith("17 of 18 images are in the cache, 17 of them new, 13.8 KB\n")
     assert "\nval/cat/1.JPEG: cannot be used any more: unidentified: " in result.stdout

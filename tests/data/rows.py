@@ -81,7 +81,7 @@ class Rows(ImageRows):
 
     def layout(self) -> Layout:
         """Of all its images, as the fixed transforms leave them."""
-        size = size_of(self.pipeline.transforms[: self.pipeline.n_fixed])
+        size = size_of(self.pipeline.fixed_transforms)
         sides = [size or decode_rgb(file).shape[:2] for file in self.files]
         digests = np.array([list(sha256_bytes(file)) for file in self.files], np.uint8).reshape(-1, 32)
         heights_N, widths_N = np.array(sides, np.int64).reshape(-1, 2).T.copy()

@@ -22,6 +22,7 @@ from imagekit.data import cache_files
 from imagekit.data.cache_files import LOCK_NAME, Room, default_folder, entries, make_room, open_store, store_path
 from imagekit.data.store import HEADER_BYTES, Layout
 from imagekit.errors import DiskFullError, OutputError
+from imagekit.files.sizes import display_bytes
 
 WHAT = {
     "format": 1,
@@ -365,7 +366,7 @@ def test_one_that_is_larger_than_the_room_is_told_and_removes_nothing(tmp_path):
         open_store(room(tmp_path, 5_000_000), WHAT, layout(2, side=2000))
 
     assert str(caught.value) == (
-        f"the cache would take 0.01 GB, the limit is 0.01 GB\n  where: {tmp_path}\n"
+        f"the cache would take {display_bytes(layout(2, side=2000).n_bytes)}, the limit is 5 MB\n  where: {tmp_path}\n"
         "  fix: give a greater --cache-limit, or use --cache none"
     )
     assert stores_in(tmp_path) == {kept.name}
@@ -390,7 +391,7 @@ def test_a_store_in_use_is_never_removed_and_counts_as_if_it_were_full(tmp_path)
         new = use(tmp_path, 3, limit_bytes=used.n_bytes + layout(3).n_bytes)
 
         assert str(caught.value) == (
-            "the cache would take 0.00 GB, the limit is 0.01 GB, and 0.01 GB are in use by other runs\n"
+            "the cache would take 8.24 KB, the limit is 12 MB, and 12 MB are in use by other runs\n"
             f"  where: {tmp_path}\n  fix: give a greater --cache-limit, or use --cache none"
         )
         assert left == {unused.name, Path(store.where).name}

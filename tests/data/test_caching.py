@@ -16,9 +16,10 @@ from trees import draw_image, draw_tree
 
 from imagekit.data import caching
 from imagekit.data.cache_files import Room, store_path
-from imagekit.data.caching import Facts, choose_cache, decode_rate, free_memory, is_there, join, room_of, share_images
+from imagekit.data.caching import Facts, choose_cache, decode_rate, is_there, join, room_of, share_images
 from imagekit.data.dataset import ManifestDataset
 from imagekit.errors import ConfigError, ManifestError, OutputError
+from imagekit.files.sizes import display_bytes
 from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.manifest.read import Manifest, read_manifest
 from imagekit.manifest.views import view
@@ -39,6 +40,7 @@ FACTS = Facts(
     free_memory=20 * GB,
     limit=None,
     there=False,
+    device_bytes=2 * GB,
     on_device=None,
     impossible=None,
 )
@@ -69,33 +71,48 @@ def assert_same_pixels(one: ManifestDataset, other: ManifestDataset) -> None:
         (
             {},
             "ram",
-            "2.00 GB of 20.0 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
+            "2 GB of 20 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
         ),
         ({"impossible": "they are secret"}, "none", "they are secret"),
-        ({"there": True}, "disk", "all 10,000 images lie decoded on the disk, 2.00 GB"),
-        ({"there": True, "n_epochs": 1}, "disk", "all 10,000 images lie decoded on the disk, 2.00 GB"),
+        ({"there": True}, "disk", "all 10,000 images lie decoded on the disk, 2 GB"),
+        ({"there": True, "n_epochs": 1}, "disk", "all 10,000 images lie decoded on the disk, 2 GB"),
         ({"n_epochs": 1}, "none", "one epoch looks at every image once"),
         ({"n_images": 100}, "none", "decoding is no matter here, 0.8 s in all epochs after the first"),
         (
             {"n_bytes": 11 * GB},
             "none",
-            "11.00 GB are more than half of the 20.0 GB free memory; images of a smaller subset would fit",
+            "11 GB are more than half of the 20 GB free memory; images of a smaller subset would fit",
         ),
-        ({"limit": GB}, "none", "2.00 GB are more than --cache-limit; images of a smaller subset would fit"),
+        ({"limit": GB}, "none", "2 GB are more than --cache-limit; images of a smaller subset would fit"),
         (
             {"limit": 12 * GB, "n_bytes": 11 * GB},
             "ram",
-            "11.00 GB of 20.0 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
+            "11 GB of 20 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
         ),
         (
             {"on_device": 6 * GB},
             "device",
-            "2.00 GB of 6.0 GB free on the device; decoding 500 images/s would take 80 s in the epochs after the first",
+            "2 GB of 6 GB free on the device; decoding 500 images/s would take 80 s in the epochs after the first",
         ),
         (
             {"on_device": 3 * GB},
             "ram",
-            "2.00 GB of 20.0 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
+            "2 GB of 20 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
+        ),
+        (
+            {"on_device": 6 * GB, "device_bytes": 4 * GB},  # rows that share an image lie there apart
+            "ram",
+            "2 GB of 20 GB free memory; decoding 500 images/s would take 80 s in the epochs after the first",
+        ),
+        (
+            {"on_device": 6 * GB, "device_bytes": 4 * GB, "limit": 5 * GB},
+            "device",
+            "4 GB of 6 GB free on the device; decoding 500 images/s would take 80 s in the epochs after the first",
+        ),
+        (
+            {"on_device": 6 * GB, "limit": GB},
+            "none",
+            "2 GB are more than --cache-limit; images of a smaller subset would fit",
         ),
         ({"on_device": 6 * GB, "n_epochs": 1}, "none", "one epoch looks at every image once"),
     ],
@@ -106,19 +123,6 @@ def test_auto_says_what_it_chose_and_why(changes: dict[str, Any], kind: str, why
     plan = choose_cache(facts)
 
     assert (plan.kind, plan.why, plan.n_bytes) == (kind, why, facts.n_bytes)
-
-
-def test_free_memory_is_what_the_system_and_the_control_group_leave(monkeypatch: pytest.MonkeyPatch):
-    files = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 5000 kB\n"}
-    monkeypatch.setattr(Path, "exists", lambda self: str(self) in files)
-    monkeypatch.setattr(Path, "read_text", lambda self: files[str(self)])
-    outside = free_memory()
-    files |= {"/sys/fs/cgroup/memory.max": "4096000\n", "/sys/fs/cgroup/memory.current": "1096000\n"}
-
-    inside = free_memory()
-    files["/sys/fs/cgroup/memory.max"] = "max\n"
-
-    assert (outside, inside, free_memory()) == (5_120_000, 3_000_000, 5_120_000)
 
 
 def test_the_rate_of_decoding_counts_images_that_cannot_be_used(manifest_path: Path):
@@ -301,7 +305,8 @@ def test_room_is_wanted_for_all_stores_together_and_for_the_images_that_are_used
     stores = join(shares, "disk", room(tmp_path / "cache", n_bytes))
 
     assert str(caught.value) == (
-        f"the cache would take 0.00 GB, the limit is 0.00 GB\n  where: {tmp_path / 'cache'}\n"
+        f"the cache would take {display_bytes(n_bytes)}, the limit is {display_bytes(n_bytes - 1)}\n"
+        f"  where: {tmp_path / 'cache'}\n"
         "  fix: give a greater --cache-limit, or use --cache none"
     )
     assert [store.n_there() for store in stores] == [0, 0]

@@ -10,7 +10,7 @@ from imagekit.data.loaders import Loader
 from imagekit.errors import ConfigError, ManifestError
 from imagekit.manifest.read import read_manifest
 from imagekit.transforms.crops import CenterCrop, RandomCrop, RandomResizedCrop
-from imagekit.transforms.flips import RandomDihedral, RandomFlip
+from imagekit.transforms.flips import AlternatingFlip, RandomDihedral, RandomFlip
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB, ToByteTensor
 
@@ -18,6 +18,7 @@ CPU = torch.device("cpu")
 SERVED = {
     "whole images": [MakeRGB(), CenterCrop(16)],
     "flips": [ResizeFixed(16), RandomFlip()],
+    "alternating flips": [ResizeFixed(16), AlternatingFlip()],
     "crops": [ResizeFixed((24, 20)), RandomCrop((16, 12), crop_size=(16, 12))],
     "crops, then flips": [ResizeFixed(20), RandomCrop(16, crop_size=16), RandomFlip(), ToByteTensor()],
     "flips, then crops": [ResizeFixed(20), RandomFlip(), RandomCrop(16, crop_size=16)],
@@ -37,8 +38,7 @@ def dataset_of(path, transforms, split="train"):
 
 def on_device(path, transforms, *, on_error="stop", shuffle=True, device=CPU, **options):
     dataset = dataset_of(path, transforms)
-    fixed = dataset_of(path, dataset.pipeline.transforms[: dataset.pipeline.n_fixed])
-    decoder = Loader(fixed, batch_size=5, shuffle=False, n_workers=0, on_error=on_error)
+    decoder = Loader(dataset.as_kept(), batch_size=5, shuffle=False, n_workers=0, on_error=on_error)
     return DeviceLoader(dataset, batch_size=5, shuffle=shuffle, device=device, decoder=decoder, **options)
 
 
@@ -144,8 +144,9 @@ def test_closed_it_decodes_anew(manifest_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_they_are_the_same_and_lie_there(manifest_path):
-    transforms = SERVED["crops, then flips"]
+@pytest.mark.parametrize("name", SERVED)
+def test_on_a_gpu_they_are_the_same_and_lie_there(manifest_path, name):
+    transforms = SERVED[name]
     plain = Loader(dataset_of(manifest_path, transforms), batch_size=5, shuffle=True, n_workers=0)
     ours = on_device(manifest_path, transforms, device=torch.device("cuda"))
 

@@ -18,15 +18,18 @@ class FakeCuda:
 
     def __init__(self, monkeypatch):
         self.told = []
-        self.computing = SimpleNamespace(wait_stream=lambda stream: self.told.append(("wait", stream)))
+        self.computing = SimpleNamespace(wait_event=lambda event: self.told.append(("wait", event)))
+        self.n_streams = self.n_sent = 0
         monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: self.told.append("record"))
 
     def Stream(self, device):
-        return f"side stream of {device}"
+        self.n_streams += 1
+        return SimpleNamespace(device=device, record_event=lambda: f"copy {self.n_sent}")
 
     @contextmanager
     def stream(self, stream):
-        self.told.append(("send", stream))
+        self.n_sent += 1
+        self.told.append(("send", self.n_sent, str(stream.device)))
         yield
 
     def current_stream(self, device):
@@ -40,10 +43,11 @@ def make_loader(path, **options):
     ).train_dl  # fmt: skip
 
 
-def test_the_batches_are_the_loaders_and_each_is_sent_while_the_one_before_is_used(manifest_path, monkeypatch):
+def test_each_batch_is_sent_while_the_one_before_is_used_and_only_its_own_copy_is_waited_for(
+    manifest_path, monkeypatch
+):
     cuda, plain = FakeCuda(monkeypatch), make_loader(manifest_path)
     feed = DeviceFeed(make_loader(manifest_path), torch.device("cpu"), cuda=cuda)
-    side = "side stream of cpu"
 
     for epoch, first_batch in ((0, 0), (3, 1)):
         cuda.told.clear()
@@ -54,9 +58,12 @@ def test_the_batches_are_the_loaders_and_each_is_sent_while_the_one_before_is_us
         assert len(pairs) == 3 - first_batch
         assert all(a.x.equal(b.x) and a.y.equal(b.y) and a.keys.equal(b.keys) for a, b in pairs)
         assert [a.number for a, _ in pairs] == [b.number for _, b in pairs]
-        arrived = [("wait", side), "record", "record"]
-        ahead = [("send", side), *arrived] * (2 - first_batch)
-        assert cuda.told == [("send", side), *ahead, *arrived]
+        n, sent = len(pairs), cuda.n_sent
+        told = [("send", sent - n + 1, "cpu")]
+        for number in range(sent - n + 2, sent + 1):
+            told += [("send", number, "cpu"), ("wait", f"copy {number - 1}"), "record", "record"]
+        assert cuda.told == [*told, ("wait", f"copy {sent}"), "record", "record"]
+    assert cuda.n_streams == 1
 
 
 def test_what_it_says_of_itself_is_the_loaders(manifest_path, monkeypatch):

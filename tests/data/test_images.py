@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
 from data.rows import Rows, damage, noise, png, store_on_disk
 from PIL import Image
 
 from imagekit.data.images import Skipped, size_of
-from imagekit.data.order import SampleRef, keys_of_rows
+from imagekit.data.order import SampleRef
 from imagekit.data.store import memory_store
 from imagekit.errors import ManifestError, ShapeError
 from imagekit.transforms.crops import CenterCrop, GeneralCrop, RandomCrop, RandomResizedCrop
@@ -28,8 +27,7 @@ def fill(rows, wanted, *, skip=False, mark=int):
     height, width = rows.image_size
     out_BHWC = np.full((len(wanted), height, width, 3), 9, np.uint8)
     rows_B = np.array(wanted)
-    keys_B = keys_of_rows(torch.from_numpy(rows_B), torch.zeros_like(torch.from_numpy(rows_B)), seed=0, epoch=1)
-    return out_BHWC, rows.fill(out_BHWC, rows_B, keys_B, mark=mark, skip=skip)
+    return out_BHWC, rows.fill(out_BHWC, rows_B, np.zeros_like(rows_B), epoch=1, mark=mark, skip=skip)
 
 
 class Darken:

@@ -58,6 +58,24 @@ def test_options_put_their_layers_in():
     assert (kinds.count(MaxBlurPool), kinds.count(nn.GroupNorm), kinds.count(nn.Mish)) == (1, 5, 0)
 
 
+def test_a_stage_can_widen_before_it_mixes_channels_and_neighbours_at_once():
+    model = mini_net(widths=[8, 16], stem=4, expand=3, kernel_size=3)
+
+    within, across = model.stage1
+    assert (model.stem.conv.out_channels, within.conv.groups, within.conv.out_channels) == (4, 4, 12)
+    assert (across.conv.kernel_size, across.conv.in_channels, across.conv.out_channels) == ((3, 3), 12, 8)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
+
+
+def test_a_blurred_stem_halves_the_sides_as_one_that_is_not_and_has_its_weights():
+    plain, blurred = mini_net(widths=[8]), mini_net(widths=[8], blur_stem=True)
+
+    blurred.load_state_dict(plain.state_dict())
+
+    assert blurred.stem.conv.stride == (1, 1)
+    assert blurred[:2](torch.zeros(1, 3, 9, 9)).shape == plain[:1](torch.zeros(1, 3, 9, 9)).shape == (1, 8, 5, 5)
+
+
 def test_the_signal_neither_dies_nor_explodes_on_its_way():
     model, x = create_model("mini", c_in=3, c_out=10), torch.randn(16, 3, 64, 64, generator=torch.Generator())
 

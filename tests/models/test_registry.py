@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from imagekit.errors import ConfigError
 from imagekit.models.registry import MODELS, check_model_name, create_model
 
-KNOWN = "lesson-cnn, mini, xresnet18, xresnet34, xresnet50, xresnext50, xse-resnet50, xse-resnext50"
+KNOWN = "lesson-cnn, mini, xresnet18, xresnet26, xresnet34, xresnet50, xresnext50, xse-resnet50, xse-resnext50"
 
 
 def _batch(n_channels: int) -> torch.Tensor:

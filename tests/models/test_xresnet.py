@@ -23,6 +23,7 @@ def _small(**options: object) -> nn.Sequential:
     ("name", "n_parameters"),
     [
         ("xresnet18", 11_228_586),
+        ("xresnet26", 14_013_610),
         ("xresnet34", 21_336_746),
         ("xresnet50", 23_575_466),
         ("xresnext50", 23_047_338),
@@ -105,6 +106,17 @@ def test_options_put_their_layers_in():
     kinds = [type(module) for module in _small(blur=True, reduction=8, act="silu").modules()]
 
     assert (kinds.count(BlurPool), kinds.count(SqueezeExcite), kinds.count(nn.SiLU)) == (2, 3, 3 + 3 * 2)
+
+
+def test_a_blurred_stem_convolves_every_pixel_and_halves_the_sides_behind():
+    plain, blurred = _small(), _small(blur_stem=True)
+    x = torch.zeros(1, 3, 17, 17)
+
+    blurred.load_state_dict(plain.state_dict())
+
+    assert [name for name, _ in blurred.named_children()][:3] == ["stem1", "stem_blur", "stem2"]
+    assert (plain.stem1.conv.stride, blurred.stem1.conv.stride) == ((2, 2), (1, 1))
+    assert blurred[:2](x).shape == plain[:1](x).shape == (1, 32, 9, 9)
 
 
 @pytest.mark.parametrize("is_blurred", [True, False])

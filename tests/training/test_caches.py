@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cached(manifest: Path, running: Running, config: TrainConfig = QUICK) -> Iterator[Cached]:
     content = read_manifest(manifest)
     data = make_loaders(content, config, root=None, n_workers=running.n_workers, pin=False, on_error=running.on_error)
-    made = with_cache(content, data, config, running, device=CPU)
+    made = with_cache(content, data, config, running, n_epochs=config.epochs, device=CPU)
     try:
         yield made
     finally:
@@ -124,10 +124,10 @@ def test_auto_takes_memory_and_later_what_lies_full_on_the_disk(manifest):
     with cached(manifest, Running(cache="auto")) as made:
         lines.append(made.line)
 
-    assert str(lines[0]).startswith("cache: ram; 0.00 GB of ")
+    assert str(lines[0]).startswith("cache: ram; 6.91 KB of ")
     assert lines[1:] == [
-        "cache: disk; as asked for, 0.00 GB",
-        "cache: disk; all 16 images lie decoded on the disk, 0.00 GB",
+        "cache: disk; as asked for, 6.91 KB",
+        "cache: disk; all 16 images lie decoded on the disk, 6.91 KB",
     ]
 
 
@@ -136,15 +136,15 @@ def test_without_a_cache_nothing_is_said(manifest):
         assert (made.line, made.plan.kind, made.data.train_ds.store) == (None, "none", None)
 
 
-@pytest.mark.parametrize("limit", [0, 16 * 12 * 12 * 3 - 1])
-def test_auto_does_without_a_store_on_the_disk_for_which_there_is_no_room(manifest, limit):
+@pytest.mark.parametrize(("limit", "told"), [(0, "0 KB"), (16 * 12 * 12 * 3 - 1, "6.91 KB")])
+def test_auto_does_without_a_store_on_the_disk_for_which_there_is_no_room(manifest, limit, told):
     with cached(manifest, Running(cache="disk")) as made:
         go_through(made)
 
     with cached(manifest, Running(cache="auto", cache_limit=limit)) as made:
         assert made.line == (
-            "cache: none; 0.00 GB are more than --cache-limit; images of a smaller subset would fit;"
-            " of one on the disk: the cache would take 0.00 GB, the limit is 0.00 GB"
+            "cache: none; 6.91 KB are more than --cache-limit; images of a smaller subset would fit;"
+            f" of one on the disk: the cache would take 6.91 KB, the limit is {told}"
         )
 
 
@@ -209,8 +209,8 @@ def test_a_cache_in_memory_beyond_its_limit_is_refused(manifest):
     running = Running(cache="ram", cache_limit=1000)
 
     assert refusal(ConfigError, manifest, running) == (
-        "the cache would take 0.00 GB of memory, and the limit is 0.00 GB\n  where: --cache ram\n"
-        "  fix: use --cache disk or none, a smaller presize, or a smaller subset"
+        "the cache would take 6.91 KB of memory, and the limit is 1 KB\n  where: --cache ram\n"
+        "  fix: use --cache disk or none, a smaller presize, a smaller subset, or a greater --cache-limit"
     )
 
 
@@ -218,16 +218,40 @@ def test_a_cache_beyond_what_memory_is_free_is_refused(manifest, monkeypatch):
     monkeypatch.setattr(caches, "free_memory", lambda: 5)
 
     assert refusal(ConfigError, manifest, Running(cache="ram")) == (
-        "the cache would take 0.00 GB of memory, and there are 0.00 GB\n  where: --cache ram\n"
-        "  fix: use --cache disk or none, a smaller presize, or a smaller subset"
+        "the cache would take 6.91 KB of memory, and half of what is free is 0.002 KB\n  where: --cache ram\n"
+        "  fix: use --cache disk or none, a smaller presize, a smaller subset, or a greater --cache-limit"
     )
 
 
 def test_a_cache_on_disk_beyond_its_limit_is_refused(manifest, folder):
     assert refusal(OutputError, manifest, Running(cache="disk", cache_limit=1000)) == (
-        f"the cache would take 0.00 GB, the limit is 0.00 GB\n  where: {folder}\n"
+        f"the cache would take 6.91 KB, the limit is 1 KB\n  where: {folder}\n"
         "  fix: give a greater --cache-limit, or use --cache none"
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [(1000, "the limit is 1 KB"), (None, "free are 2 KB"), (6911, "the limit is 6.91 KB")]
+)
+def test_a_cache_beyond_the_memory_of_the_device_is_refused(manifest, monkeypatch, limit, told):
+    monkeypatch.setattr(caches, "_free_on", lambda device: 2000)
+
+    assert refusal(ConfigError, manifest, Running(cache="device", cache_limit=limit)) == (
+        f"the cache would take 6.91 KB on the device, and {told}\n  where: --cache device\n"
+        "  fix: use --cache disk or none, a smaller presize, a smaller subset, or a greater --cache-limit"
+    )
+
+
+def test_the_batches_of_workers_are_memory_that_a_cache_cannot_have(manifest, monkeypatch):
+    slots = 2 * 3 * (QUICK.batch_size * (1 + 2)) * (16 + 12 * 12 * 3)  # of both loaders, rows and pixels
+    monkeypatch.setattr(caches, "free_memory", lambda: slots + 2 * 6912 - 1)
+
+    assert refusal(ConfigError, manifest, Running(cache="ram", n_workers=2)).startswith(
+        "the cache would take 6.91 KB of memory, and half of what is free is 6.91 KB\n"
+    )
+    monkeypatch.setattr(caches, "free_memory", lambda: slots + 2 * 6912)
+    with cached(manifest, Running(cache="ram", n_workers=2)) as made:
+        assert made.plan.kind == "ram"
 
 
 def test_a_cache_on_the_device_of_what_the_processor_has_to_do_is_refused(manifest):

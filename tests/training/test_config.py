@@ -32,6 +32,12 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
             "  fix: give a value from 0 to 9223372036854775807",
         ),
         (
+            {"start_size": 160, "size": 128},
+            "start_size is 160 and size is 128: images grow while training, they do not shrink\n"
+            "  where: start_size, size\n"
+            "  fix: give a start_size below size, three quarters of it say, or 0 to do without",
+        ),
+        (
             {"presize": 100, "size": 128},
             "presize is 100 and size is 128: no crop of 128 pixels can be taken out of it\n  where: presize, size\n"
             "  fix: give a presize of 128 or more, a quarter more say, or 0 to do without",
@@ -44,8 +50,8 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
         (
             {"model": "leson-cnn"},
             'model is "leson-cnn", which is not known\n  where: model\n'
-            '  fix: did you mean "lesson-cnn"? known: lesson-cnn, mini, xresnet18, xresnet34, xresnet50, xresnext50,'
-            ' xse-resnet50, xse-resnext50; or write "package.module:function" for one of your own',
+            '  fix: did you mean "lesson-cnn"? known: lesson-cnn, mini, xresnet18, xresnet26, xresnet34, xresnet50,'
+            ' xresnext50, xse-resnet50, xse-resnext50; or write "package.module:function" for one of your own',
         ),
         (
             {"opt": "sdg"},

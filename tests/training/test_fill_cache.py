@@ -12,6 +12,7 @@ from trees import draw_tree
 
 from imagekit.errors import ManifestError, OutputError, SourceError
 from imagekit.files import seam
+from imagekit.files.sizes import display_bytes
 from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.training.config import TrainConfig
 from imagekit.training.fill_cache import fill_cache
@@ -39,8 +40,8 @@ def test_every_image_is_kept_once_and_the_second_time_nothing_is_new(manifest, f
 
     lines = [report.summary().splitlines() for report in (first, second)]
     assert [each[0] for each in lines] == [
-        "18 of 18 images are in the cache, 18 of them new, 0.00 GB",
-        "18 of 18 images are in the cache, 0 of them new, 0.00 GB",
+        "18 of 18 images are in the cache, 18 of them new, 7.78 KB",
+        "18 of 18 images are in the cache, 0 of them new, 7.78 KB",
     ]
     assert lines[0][1] == f"{first.seconds:.1f} s, in {folder}"
     assert [report.exit_code for report in (first, second)] == [0, 0]
@@ -61,7 +62,7 @@ def test_a_training_of_the_same_settings_finds_all_of_them(manifest, tmp_path, c
 
     assert report.n_there == report.n_images == 18
     log = (tmp_path / "run/run.log").read_text()
-    assert " cache: disk; all 18 images lie decoded on the disk, 0.00 GB\n" in log
+    assert f" cache: disk; all 18 images lie decoded on the disk, {display_bytes(report.n_bytes)}\n" in log
 
 
 def test_progress_ends_at_the_number_of_images(manifest):
@@ -92,7 +93,7 @@ def test_images_that_cannot_be_used_are_listed_and_all_others_kept(manifest):
 
     why = "cannot be used any more: unidentified: the content is no known image; it begins with b'no pictu'"
     lines = report.summary().splitlines()
-    assert lines[0] == "13 of 18 images are in the cache, 13 of them new, 0.00 GB"
+    assert lines[0] == "13 of 18 images are in the cache, 13 of them new, 7.78 KB"
     assert lines[2:] == [
         *(f"train/dog/{number}.JPEG: {why}" for number in range(3)),
         "and 2 more that cannot be used",
@@ -157,7 +158,7 @@ def test_a_full_disk_is_told(manifest, monkeypatch):
 
     report = fill_cache(manifest, config=QUICK)
 
-    assert report.summary().splitlines()[0] == "0 of 18 images are in the cache, 0 of them new, 0.00 GB"
+    assert report.summary().splitlines()[0] == "0 of 18 images are in the cache, 0 of them new, 7.78 KB"
     assert report.summary().splitlines()[2] == "the disk is full: images that have no room are decoded in every epoch"
     assert report.exit_code == 3
 
@@ -167,7 +168,7 @@ def test_a_limit_that_is_too_small_is_refused_before_anything_is_decoded(manifes
         fill_cache(manifest, config=QUICK, limit=7775)
 
     assert str(caught.value) == (
-        f"the cache would take 0.00 GB, the limit is 0.00 GB\n  where: {folder}\n"
+        f"the cache would take 7.78 KB, the limit is 7.78 KB\n  where: {folder}\n"
         "  fix: give a greater --cache-limit, or use --cache none"
     )
     assert not folder.exists()

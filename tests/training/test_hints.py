@@ -27,13 +27,13 @@ def hint(times: dict[str, float | None] | None = None, **facts: Any) -> str | No
 def test_a_run_that_waits_is_told_of_the_cache_that_would_fit():
     told = hint()
 
-    assert told == BEGINNING + "try --cache ram: 0.7 GB of 19.3 GB free memory"
+    assert told == BEGINNING + "try --cache ram: 700 MB of 19.3 GB free memory"
 
 
 def test_a_small_cache_is_told_in_megabytes():
     told = hint(can_cache=(4_200_000, 193 * GB // 10))
 
-    assert told == BEGINNING + "try --cache ram: 5 MB of 19.3 GB free memory"
+    assert told == BEGINNING + "try --cache ram: 4.2 MB of 19.3 GB free memory"
 
 
 @pytest.mark.parametrize(("waited", "is_told"), [(30.0, False), (30.1, True)])
@@ -47,7 +47,7 @@ def test_where_no_cache_fits_more_workers_are_next(can_cache: tuple[int, int] | 
 
 
 def test_half_of_the_free_memory_is_what_a_cache_may_take():
-    assert hint(can_cache=(50 * GB, 100 * GB)) == BEGINNING + "try --cache ram: 50.0 GB of 100.0 GB free memory"
+    assert hint(can_cache=(50 * GB, 100 * GB)) == BEGINNING + "try --cache ram: 50 GB of 100 GB free memory"
 
 
 def test_one_epoch_is_told_of_no_cache_because_nothing_would_be_read_from_it():

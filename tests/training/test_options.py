@@ -111,9 +111,9 @@ def test_presized_images_are_seen_through_crops_and_validated_in_their_middle(ma
 
     report = train(manifest, output=tmp_path / "run", config=config, quiet=True)
 
-    assert [repr(each) for each in data.train_ds.pipeline.to_dict()[: data.train_ds.pipeline.n_fixed]] == [
-        repr(each.to_dict()) for each in (MakeRGB(), ResizeFixed(20))
-    ]
+    assert [
+        repr(each) for each in data.train_ds.pipeline.to_dict()[: len(data.train_ds.pipeline.fixed_transforms)]
+    ] == [repr(each.to_dict()) for each in (MakeRGB(), ResizeFixed(20))]
     assert (data.train_ds[0][0].shape, data.valid_ds[0][0].shape) == ((3, 16, 16), (3, 16, 16))
     assert load_checkpoint(RunLayout(report.run).best)["crop"] == 20 / 16
     assert evaluate(report.run, manifest).loss == pytest.approx(report.best["valid_loss"], abs=1e-6)

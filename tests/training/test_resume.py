@@ -57,6 +57,8 @@ EVERYTHING = TrainConfig(
     early_stop=2,
     keep_best=2,
     telemetry=True,
+    start_size=8,
+    alternate_flip=True,
     precision="fp32",
     device="cpu",
 )
@@ -474,6 +476,72 @@ def test_a_run_that_met_a_bad_image_goes_on_without_it_when_told(spoilt):
     assert [row["skipped"] for row in read_rows(layout.metrics)] == ["0", "1"]
     assert [name for name, _ in report.skipped] == ["train/dog/3.JPEG"]
     assert report.exit_code == 3
+
+
+def test_skipping_may_be_told_again_or_taken_back_where_nothing_was_saved_in_between(spoilt):
+    _, layout = spoilt
+    for _ in range(2):
+        with pytest.raises(OSError, match="killed"):
+            resume(layout.root, quiet=True, changes={"on_error": "skip"}, extra_callbacks=[At("begin_fit", 0, fail)])
+    headers = [list(read_rows(layout.metrics)[0])]
+    with pytest.raises(ManifestError):
+        resume(layout.root, quiet=True, changes={"on_error": "stop"})
+    headers.append(list(read_rows(layout.metrics)[0]))
+
+    report = resume(layout.root, quiet=True, changes={"on_error": "skip"})
+
+    assert [header.count("skipped") for header in headers] == [1, 0]
+    assert [row["skipped"] for row in read_rows(layout.metrics)] == ["0", "1"]
+    assert report.exit_code == 3
+
+
+def test_an_image_that_cannot_be_used_costs_no_step_that_was_made(spoilt):
+    _, layout = spoilt
+
+    state = load_checkpoint(layout.last)
+
+    assert state["epochs_done"] == 1
+    assert state["batches_done"] == next(
+        event["batch"] for event in read_events(layout.events) if event["event"] == "failure"
+    )
+
+
+def test_what_a_killed_save_left_goes_with_the_next_fit(stopped):
+    left = [folder / ".imagekit-tmp-0123456789ab-last.pt" for folder in (stopped.root, stopped.checkpoints)]
+    for path in left:
+        path.write_bytes(b"half a checkpoint")
+
+    resume(stopped.root, quiet=True)
+
+    assert [path.exists() for path in left] == [False, False]
+
+
+def test_a_run_is_found_and_its_data_too_from_another_folder(manifest, tmp_path, monkeypatch):
+    folder, run = tmp_path / "project", tmp_path / "project/run"
+    folder.mkdir()
+    shutil.copy(manifest, folder / "data.parquet")
+    monkeypatch.chdir(folder)
+    root = Path(os.path.relpath(manifest.parent, folder))
+    interrupted = [At("after_batch", 0, stop)]
+    train(Path("data.parquet"), output=Path("run"), config=QUICK, root=root, quiet=True, extra_callbacks=interrupted)
+    monkeypatch.chdir(tmp_path)
+
+    report = resume(Path("project/run"), quiet=True)
+
+    assert len(report.rows) == 2
+    assert read(RunLayout(run).data)["manifest"] == str(folder / "data.parquet")
+
+
+def test_another_precision_than_the_runs_is_told(manifest, tmp_path, capsys):
+    config = replace(QUICK, precision="auto")
+    train(manifest, output=tmp_path / "run", config=config, quiet=True, extra_callbacks=[At("after_batch", 0, stop)])
+    layout = RunLayout(tmp_path / "run")
+    state = load_checkpoint(layout.last)
+    save_checkpoint(layout.last, state | {"precision": "fp16"})
+
+    resume(layout.root)
+
+    assert ", the run did so far in fp16: the weights will be others\n" in capsys.readouterr().err
 
 
 def test_a_file_that_is_gone_is_skipped_like_one_that_is_bad(spoilt):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import ConfigError
-from imagekit.training.running import Running, parse_bytes
+from imagekit.training.running import Running
 
 NUMBERS = st.integers(1, 10**9 - 1)
 
@@ -97,24 +97,3 @@ def test_a_change_leaves_all_else():
     running = Running(n_workers=2, cache="ram")
 
     assert running.changed({"cache": "disk", "cache_limit": 5}) == Running(n_workers=2, cache="disk", cache_limit=5)
-
-
-@pytest.mark.parametrize(
-    ("text", "n_bytes"),
-    [
-        *(("0", 0), ("1500000", 1_500_000), ("800MB", 800_000_000), ("1.5 GB", 1_500_000_000), (" 20gb ", 20 * 10**9)),
-        *(("3k", 3000), ("2TB", 2 * 10**12), ("7B", 7)),
-    ],
-)
-def test_bytes_are_told_with_or_without_a_unit(text: str, n_bytes: int):
-    assert parse_bytes(text) == n_bytes
-
-
-@pytest.mark.parametrize("text", ["", "much", "-1", "1e9", "20GiB", "1,000", "GB", "1.GB"])
-def test_what_is_no_number_of_bytes_is_refused(text: str):
-    with pytest.raises(ConfigError) as caught:
-        parse_bytes(text)
-
-    assert str(caught.value) == (
-        f'"{text}" is no number of bytes\n  where: --cache-limit\n  fix: give 800MB or 20GB, say'
-    )

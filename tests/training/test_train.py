@@ -451,7 +451,7 @@ def test_what_fails_says_how_to_go_on_unless_it_would_fail_again(trained, tmp_pa
         train(trained[0], output=tmp_path / "my run", config=QUICK, extra_callbacks=[FailAt(error)])
 
     command = f"imagekit train --resume '{tmp_path / 'my run'}'"
-    said = f"what was reached is saved; to go on from there: {command}\n" in capsys.readouterr().err
+    said = f"to go on from the last checkpoint: {command}\n" in capsys.readouterr().err
     assert said == is_told
 
 

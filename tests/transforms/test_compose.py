@@ -179,7 +179,10 @@ class _KeepsNoKind(ItemTransform):
     ],
 )
 def test_what_is_fixed_draws_nothing_keeps_the_kind_and_is_known_as_a_transform(transforms, n_fixed):
-    assert ItemPipeline(transforms).n_fixed == n_fixed
+    pipeline = ItemPipeline(transforms)
+
+    assert len(pipeline.fixed_transforms) == n_fixed
+    assert (*pipeline.fixed_transforms, *pipeline.rest_transforms) == pipeline.transforms
 
 
 @settings(deadline=None, max_examples=20)

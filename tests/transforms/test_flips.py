@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imagekit.data.order import draws_of_rows
 from imagekit.errors import ConfigError
+from imagekit.transforms.compose import ItemPipeline
 from imagekit.transforms.draws import make_keys, uniform
-from imagekit.transforms.flips import N_DIHEDRAL, RandomDihedral, RandomFlip, dihedral
+from imagekit.transforms.flips import N_DIHEDRAL, AlternatingFlip, RandomDihedral, RandomFlip, dihedral
 
 
 def _noise(width: int = 7, height: int = 5, n_channels: int = 3) -> np.ndarray:
@@ -100,3 +102,45 @@ def test_a_chance_that_is_none_is_refused():
         "  where: RandomDihedral.p\n"
         "  fix: set p = 1 for all eight to be equally likely"
     )
+
+
+def _is_flipped(transforms: list[object], *, epoch: int, p: float = 0.5, n: int = 1000) -> np.ndarray:
+    """Of n rows, which the last transform flips in an epoch."""
+    rows_N = torch.arange(n)
+    draws_NN = draws_of_rows(ItemPipeline(transforms), rows_N, torch.zeros_like(rows_N), seed=3, epoch=epoch)
+    return (draws_NN[:, -1] < p).numpy()
+
+
+def test_what_is_flipped_in_one_epoch_is_not_in_the_next_and_half_are():
+    epochs = [_is_flipped([AlternatingFlip()], epoch=epoch) for epoch in range(4)]
+
+    assert np.array_equal(epochs[0], ~epochs[1])
+    assert np.array_equal(epochs[0], epochs[2])
+    assert np.array_equal(epochs[1], epochs[3])
+    assert abs(epochs[0].mean() - 0.5) < 3 * 0.5 / math.sqrt(1000)
+
+
+def test_with_another_chance_that_share_is_flipped_in_each_epoch():
+    shares = [_is_flipped([AlternatingFlip(p=0.3)], epoch=epoch, p=0.3).mean() for epoch in range(2)]
+
+    assert np.abs(np.array(shares) - 0.3).max() < 3 * math.sqrt(0.3 * 0.7 / 1000)
+
+
+def test_others_beside_an_alternating_flip_draw_anew_in_every_epoch():
+    rows_N, copies_N = torch.arange(50), torch.zeros(50, dtype=torch.int64)
+    both, alone = (
+        [draws_of_rows(ItemPipeline(flips), rows_N, copies_N, seed=3, epoch=epoch) for epoch in (0, 1)]
+        for flips in ([RandomFlip(), AlternatingFlip()], [RandomFlip()])
+    )
+
+    assert all(torch.equal(one[:, :1], other) for one, other in zip(both, alone, strict=True))
+    assert torch.equal((both[0][:, 1] + 0.5) % 1, both[1][:, 1])
+
+
+def test_an_alternating_flip_flips_as_a_random_one():
+    image = _noise()
+
+    kept, flipped = (AlternatingFlip()(image, [draw]) for draw in (0.5, 0.49))
+
+    assert np.array_equal(kept, image)
+    assert np.array_equal(flipped, image[:, ::-1])

@@ -13,5 +13,6 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     result before it is there.
     """
     if tensor.device.type == "cpu" and device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        # whole first: what was expanded lies on itself, and cannot be copied into
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
