@@ -29,7 +29,7 @@ from PIL import Image
 from imagekit.environment import collect
 from imagekit.transforms.crops import CenterCrop, GeneralCrop, RandomCrop, RandomResizedCrop
 from imagekit.transforms.draws import make_keys, uniform
-from imagekit.transforms.flips import RandomDihedral, RandomFlip
+from imagekit.transforms.flips import AlternatingFlip, RandomDihedral, RandomFlip
 from imagekit.transforms.items import ItemTransform
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB, ToByteTensor, ToFloatTensor
@@ -119,6 +119,7 @@ def every_transform() -> list[tuple[str, ItemTransform]]:
         ("PerspectiveWarp(128)", PerspectiveWarp(128)),
         ("PerspectiveWarp(128, filter=nearest)", PerspectiveWarp(128, filter="nearest")),
         ("RandomFlip(p=1.0)", RandomFlip(p=1.0)),
+        ("AlternatingFlip(p=1.0)", AlternatingFlip(p=1.0)),
         ("RandomDihedral(p=1.0)", RandomDihedral(p=1.0)),
         ("ToByteTensor", ToByteTensor()),
         ("ToFloatTensor", ToFloatTensor()),
