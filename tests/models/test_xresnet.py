@@ -108,6 +108,40 @@ def test_options_put_their_layers_in():
     assert (kinds.count(BlurPool), kinds.count(SqueezeExcite), kinds.count(nn.SiLU)) == (2, 3, 3 + 3 * 2)
 
 
+def test_a_stem_has_the_convolutions_that_it_is_told():
+    model = _small(stem=[8, 16])
+
+    assert [name for name, _ in model.named_children()][:3] == ["stem1", "stem2", "pool"]
+    assert (model.stem1.conv.out_channels, model.stem2.conv.out_channels) == (8, 16)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
+
+
+def test_what_a_name_stands_for_can_be_told_otherwise():
+    model = create_model("xresnet18", c_in=3, c_out=4, n_blocks=[1, 1], base_width=16)
+
+    assert [len(stage) for stage in (model.stage1, model.stage2)] == [1, 1]
+    assert model.stage1[0].convs.middle.conv.out_channels == 16
+
+
+@pytest.mark.parametrize(("options", "name"), [({"stem": [8, 0]}, "stem[1]"), ({"base_width": 0}, "base_width")])
+def test_a_width_below_one_is_refused(options, name):
+    with pytest.raises(ConfigError) as caught:
+        _small(**options)
+
+    assert str(caught.value) == (
+        f"{name} is 0, must be a whole number of at least 1\n  where: xresnet: {name}\n  fix: set {name} to 1 or more"
+    )
+
+
+def test_a_stem_without_a_convolution_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        _small(stem=[])
+
+    assert str(caught.value) == (
+        "stem is empty, must name at least one convolution\n  where: xresnet: stem\n  fix: write [32, 64, 64], say"
+    )
+
+
 def test_a_blurred_stem_convolves_every_pixel_and_halves_the_sides_behind():
     plain, blurred = _small(), _small(blur_stem=True)
     x = torch.zeros(1, 3, 17, 17)
