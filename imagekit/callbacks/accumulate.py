@@ -19,7 +19,8 @@ class GradientAccumulation(Callback):
 
     `n_iter` counts steps, and a StepRecorder keeps the loss of the last batch of each. A batch that was cancelled
     before its backward pass does not count. Gradients of a group that a cancel left open are dropped, at
-    begin_validate or begin_epoch. There is no state: a fit goes on from between two groups (Learner.is_between_steps).
+    begin_validate or begin_epoch; so are those of a group whose last batches do not come, for none of their images can
+    be used. There is no state: a fit goes on from between two groups (Learner.is_between_steps).
     Raises ConfigError for a number below 1.
     """
 

@@ -46,8 +46,10 @@ class BestCallback(Callback):
             self.best = state["best"]
 
     def _is_best(self, value: float | None) -> bool:
-        if value is None or self.best is None:
-            return value is None or not math.isnan(value)
+        if value is None:  # not measured in this epoch, or in none
+            return self.best is None
+        if self.best is None:
+            return not math.isnan(value)
         return value >= self.best if self.mode == "max" else value <= self.best
 
 

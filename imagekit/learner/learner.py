@@ -49,7 +49,8 @@ class Learner:
     Told: model, data, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
     the first fit; later fits keep it and its state unless told `reset_opt=True`. splitter: gives the parameters, or
     groups of them (groups.py); lr: one for all, or one for each group. valid_loss_func: the loss in validation, where
-    training's is smoothed or weighted, say; None takes loss_func.
+    training's is smoothed or weighted, say; None takes loss_func. valid_every: validate after every so many epochs, and
+    after the last; of the others the phase is there, without a batch.
 
     While fitting:
     n_epochs    epochs in all                       epoch      the current one, from 0
@@ -80,9 +81,10 @@ class Learner:
         callbacks: Iterable[Callback] = (),
         splitter: Callable[[nn.Module], Any] = all_parameters,
         valid_loss_func: Callable[[Any, Any], Tensor] | None = None,
+        valid_every: int = 1,
     ) -> None:
         self.model, self.data, self.loss_func = model, data, loss_func
-        self.valid_loss_func = valid_loss_func or loss_func
+        self.valid_loss_func, self.valid_every = valid_loss_func or loss_func, valid_every
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.opt: torch.optim.Optimizer | None = None
         self.n_epochs = self.epoch = self.epochs_done = self.n_batches = self.i_batch = self.n_iter = 0
@@ -157,7 +159,7 @@ class Learner:
             tell_place(self.data, epoch=epoch, first_batch=first_batch)
             self.all_batches("begin_epoch", first_batch)
             self.batches_done, first_batch = self.n_batches, 0
-            self.in_train, self.dl, self._in_step = False, self.data.valid_dl, False
+            self.in_train, self.dl, self._in_step = False, self._valid_dl(epoch + 1), False
             with torch.no_grad():
                 self.all_batches("begin_validate")
             self.epochs_done, self.batches_done = epoch + 1, 0
@@ -345,6 +347,10 @@ class Learner:
         self._n_iter = None
         self.in_train, self.stop, self.failure, self.row = True, False, None, {}
         self.stop_reason = None
+
+    def _valid_dl(self, n_done: int) -> Batches:
+        is_due = n_done % self.valid_every == 0 or n_done == self.n_epochs
+        return self.data.valid_dl if is_due else ()
 
     def _count_batch(self) -> None:
         if self.in_train:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from imagekit.look.epochs import Row, best_number, epoch_at, is_number
 from imagekit.look.facts import RunFacts
@@ -25,12 +26,12 @@ def subtitle(facts: RunFacts) -> str:
 
 
 def result_line(facts: RunFacts) -> str:
-    """The result for the terminal: accuracy after the last epoch, and that of the weights that were kept."""
+    """The result for the terminal: accuracy after the last epoch that was validated, and that of the weights kept."""
     best, number = facts.best_row(), best_number(facts.rows)
     if best is None or number is None:
         return f"no validation accuracy yet, {_done(facts)}"
-    kept, last = _kept_column(facts, best), facts.rows[-1].get("valid_accuracy")
-    told = f"valid accuracy {_four(last)} after {_epochs(len(facts.rows))}"
+    kept, last = _kept_column(facts, best), _last_validated(facts.rows)
+    told = f"valid accuracy {_four(facts.rows[last].get('valid_accuracy'))} after {_epochs(epoch_at(facts.rows, last))}"
     whose = "" if kept == "valid_accuracy" else " of the averaged weights"
     reached = best.get(kept)
     words = f"{_four(reached)}{whose} in epoch {epoch_at(facts.rows, number)}"
@@ -38,6 +39,11 @@ def result_line(facts: RunFacts) -> str:
     if is_number(reached) and reached < max(known):  # something else decided, the loss, say
         return f"{told}, {words}, which was kept as the best"
     return f"{told}, best {words}"
+
+
+def _last_validated(rows: Sequence[Row]) -> int:
+    """Where the last row with an accuracy stands; the last one of all where none has."""
+    return max((n for n, row in enumerate(rows) if is_number(row.get("valid_accuracy"))), default=len(rows) - 1)
 
 
 def _kept_column(facts: RunFacts, best: Row) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 # Source: Jordan 2024, Muon
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 EPS = 1e-7
-_WIDE = 4  # columns a row from which on a CPU the products of rows are the cheaper way (scripts/LOG.md)
+_WIDE, _LARGE = 4, 256  # columns a row, and rows, from which on a CPU their products are the cheaper way (scripts/LOG.md)
 ADJUSTMENTS = ("original", "match_rms_adamw")
 
 
@@ -41,7 +41,7 @@ def newton_schulz(x: Tensor, *, n_steps: int, dtype: torch.dtype = torch.bfloat1
     y = x.to(dtype)
     y = y.mT if is_tall else y  # the smaller of the two products
     y = y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=EPS)  # the largest singular value is at most 1
-    if y.device.type == "cpu" and y.shape[-1] >= _WIDE * y.shape[-2]:
+    if y.device.type == "cpu" and _LARGE <= y.shape[-2] <= y.shape[-1] / _WIDE:
         y = _by_gram(y, n_steps=n_steps)
     else:
         for _ in range(n_steps):

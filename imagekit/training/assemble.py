@@ -207,6 +207,7 @@ def make_learner(
         data,
         loss_func=partial(cross_entropy, label_smoothing=config.label_smoothing, weight_K=weight_K),
         valid_loss_func=cross_entropy,
+        valid_every=config.valid_every,
         opt_func=partial(create_optimizer, config.opt, **config.opt_hypers),
         lr=config.rates if config.has_two_groups else config.rates[0],
         splitter=body_and_head if config.has_two_groups else trainable_parameters,

@@ -52,6 +52,7 @@ class TrainConfig:
     class_weights: the loss weighs classes alike; balance: batches hold them alike. ema: decay of the averaged weights.
     monitor: the column that tells the best epoch, None for valid_accuracy, or with ema valid_ema_accuracy.
     early_stop: epochs without a better one after which to end, 0 for never. keep_best: further checkpoints to keep.
+    valid_every: validate after every so many epochs, and after the last.
     target_column: of several label columns, a processed or a noisy one, the one to learn. fold: of a k-fold manifest,
     the one to validate on.
     Raises ConfigError for the one value that cannot be, or one that lists them all.
@@ -100,6 +101,7 @@ class TrainConfig:
     monitor: str | None = None
     early_stop: int = 0
     keep_best: int = 0
+    valid_every: int = 1
     telemetry: bool = False
     target_column: str | None = None
     fold: int | None = None

@@ -43,6 +43,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "zoom": (1, 100),
     "early_stop": (0, math.inf),
     "keep_best": (0, math.inf),
+    "valid_every": (1, math.inf),
     "fold": (0, math.inf),
     "label_smoothing": (0, 1),
     "flip": (0, 1),
@@ -97,6 +98,7 @@ def find_problems(
         partial(_body, v),
         partial(_presize, v),
         partial(_start_size, v),
+        *(partial(_valid_every, v, key) for key in ("early_stop", "keep_best")),
     ]
     return [*wrong.values(), *(error for check in checks for error in _caught(check))]
 
@@ -237,4 +239,13 @@ def _start_size(v: Mapping[str, Any]) -> None:
             f"start_size is {v['start_size']} and size is {v['size']}: images grow while training, they do not shrink",
             where="start_size, size",
             fix="give a start_size below size, three quarters of it say, or 0 to do without",
+        )
+
+
+def _valid_every(v: Mapping[str, Any], key: str) -> None:
+    if v[key] and v["valid_every"] > 1:
+        raise ConfigError(
+            f"valid_every is {v['valid_every']} and {key} is {v[key]}, which needs the accuracy of every epoch",
+            where=f"valid_every, {key}",
+            fix="leave one of them out",
         )

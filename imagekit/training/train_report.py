@@ -65,24 +65,33 @@ class TrainReport:
         return "\n".join([*lines, *self._skipped_in_words()])
 
     def _reached(self) -> list[str]:
-        best, n = self.best, len(self.rows)
+        best = self.best
         if best is None:
             return ["no epoch is whole yet"]
         last = self.rows[-1]
         return [
-            f"{self.valid_split} accuracy {last['valid_accuracy']:.4f} after {n} epoch{'s' * (n != 1)},"
-            f" best {self._best_in_words(best)} in epoch {best['epoch']}",
+            self._accuracy_in_words(best),
             f"{self.seconds:.1f} s, {last['images_per_s'] or 0:,.0f} training images/s,"
             f" {last['data_wait'] or 0:.0%} of the time waiting for data",
         ]
 
+    def _accuracy_in_words(self, best: dict[str, Any]) -> str:
+        validated = [row for row in self.rows if row["valid_accuracy"] is not None]
+        if not validated:
+            n = len(self.rows)
+            return f"no accuracy on {self.valid_split} yet, {n} epoch{'s are' if n != 1 else ' is'} whole"
+        last = validated[-1]
+        epochs = f"{last['epoch']} epoch{'s' * (last['epoch'] != 1)}"
+        reached = f"{self.valid_split} accuracy {last['valid_accuracy']:.4f} after {epochs}"
+        return f"{reached}, best {self._best_in_words(best)} in epoch {best['epoch']}"
+
     def _best_in_words(self, best: dict[str, Any]) -> str:
         """The accuracy of the weights that were kept, which may be averaged, and what told them."""
         if self.monitor == "valid_accuracy":
-            return f"{best['valid_accuracy']:.4f}"
+            return _four(best["valid_accuracy"])
         is_averaged = is_of_average(self.monitor)
         accuracy = best["valid_ema_accuracy" if is_averaged else "valid_accuracy"]
-        words = f"{accuracy:.4f}{' of the averaged weights' * is_averaged}"
+        words = f"{_four(accuracy)}{' of the averaged weights' * is_averaged}"
         is_told_by_it = self.monitor in ("valid_ema_accuracy", "valid_accuracy")
         return words if is_told_by_it else f"{words}, by {self.monitor} {best[self.monitor]:.4f},"
 
@@ -113,3 +122,8 @@ class TrainReport:
             "skipped": [{"file": name, "why": why} for name, why in self.skipped],
             "hint": self.hint,
         }
+
+
+def _four(accuracy: float | None) -> str:
+    """None: of an epoch that was not validated."""
+    return "not measured" if accuracy is None else f"{accuracy:.4f}"

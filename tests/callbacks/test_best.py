@@ -66,6 +66,10 @@ def test_without_validation_every_epoch_is_the_best():
     assert flags.flags == [True, True]
 
 
+def test_an_epoch_that_was_not_measured_is_the_best_until_one_is():
+    assert best_flags([None, 0.5, None, 0.4, 0.6]) == [True, True, False, False, True]
+
+
 def test_a_resumed_fit_compares_with_the_best_before_it():
     first, second, flags = BestCallback(), BestCallback(), Flags()
     learner = make_learner(None, Scripted("valid_accuracy", [0.45]), first)

@@ -32,6 +32,11 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
             "  fix: give a value from 0 to 9223372036854775807",
         ),
         (
+            {"valid_every": 2, "keep_best": 1},
+            "valid_every is 2 and keep_best is 1, which needs the accuracy of every epoch\n"
+            "  where: valid_every, keep_best\n  fix: leave one of them out",
+        ),
+        (
             {"start_size": 160, "size": 128},
             "start_size is 160 and size is 128: images grow while training, they do not shrink\n"
             "  where: start_size, size\n"

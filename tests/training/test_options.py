@@ -18,6 +18,8 @@ from imagekit.callbacks.clip import GradientClip
 from imagekit.callbacks.mix import CutMix, MixUp
 from imagekit.callbacks.scheduler import ParamScheduler
 from imagekit.data.order import SampleRef
+from imagekit.learner.callback import Callback
+from imagekit.look.report import write_report
 from imagekit.manifest.build import ManifestOptions, build_manifest
 from imagekit.manifest.read import read_manifest
 from imagekit.runs.checkpoint import load_checkpoint
@@ -28,6 +30,7 @@ from imagekit.training.config import TrainConfig
 from imagekit.training.evaluate import evaluate
 from imagekit.training.settings import resolve_settings
 from imagekit.training.train import train
+from imagekit.transforms.flips import AlternatingFlip, RandomFlip
 from imagekit.transforms.resize import ResizeFixed
 from imagekit.transforms.tensors import MakeRGB
 
@@ -43,6 +46,27 @@ def manifest(tmp_path_factory):
     for number in range(3, 9):
         (root / f"train/dog/{number}.JPEG").unlink()
     return build_manifest(root, options=ManifestOptions(noise=(40.0,)), n_workers=1).output
+
+
+class StopInSecondEpoch(Callback):
+    """As Ctrl-C."""
+
+    _order = 10**6
+
+    def after_batch(self):
+        self.learner.stop = self.learner.epoch == 1
+
+
+class Sides(Callback):
+    """The side of every batch as the model gets it."""
+
+    _order = 50
+
+    def __init__(self):
+        self.train, self.valid = [], []
+
+    def after_pred(self):
+        (self.train if self.learner.in_train else self.valid).append(self.learner.xb.shape[-1])
 
 
 def learner_of(manifest, **values):
@@ -117,6 +141,53 @@ def test_presized_images_are_seen_through_crops_and_validated_in_their_middle(ma
     assert (data.train_ds[0][0].shape, data.valid_ds[0][0].shape) == ((3, 16, 16), (3, 16, 16))
     assert load_checkpoint(RunLayout(report.run).best)["crop"] == 20 / 16
     assert evaluate(report.run, manifest).loss == pytest.approx(report.best["valid_loss"], abs=1e-6)
+
+
+def test_epochs_that_are_not_validated_have_no_accuracy_and_the_last_one_is_kept_as_any(manifest, tmp_path):
+    every = train(manifest, output=tmp_path / "every", config=replace(QUICK, epochs=3), quiet=True)
+
+    report = train(manifest, output=tmp_path / "run", config=replace(QUICK, epochs=3, valid_every=2), quiet=True)
+
+    assert [row["valid_accuracy"] for row in report.rows] == [None, *(r["valid_accuracy"] for r in every.rows[1:])]
+    assert [row["train_loss"] for row in report.rows] == [row["train_loss"] for row in every.rows]
+    assert report.rows[1]["is_best"]  # the first that was measured
+    assert evaluate(report.run, manifest).loss == pytest.approx(report.best["valid_loss"], abs=1e-6)
+
+
+def test_a_run_that_was_stopped_before_anything_was_validated_says_so(manifest, tmp_path):
+    config = replace(QUICK, epochs=3, valid_every=3)
+
+    report = train(manifest, output=tmp_path / "run", config=config, quiet=True, extra_callbacks=[StopInSecondEpoch()])
+
+    assert report.summary().splitlines()[1] == "no accuracy on valid yet, 1 epoch is whole"
+    assert write_report(report.run).result == "valid accuracy not known after 1 epoch, best not known in epoch 1"
+
+
+def test_what_was_last_validated_is_told_of_a_run_that_was_stopped_later(manifest, tmp_path):
+    config = replace(QUICK, epochs=3, valid_every=1)
+    report = train(manifest, output=tmp_path / "run", config=config, quiet=True)
+    rows = [*report.rows[:1], {**report.rows[1], "valid_accuracy": None, "is_best": False}]
+
+    told = replace(report, rows=rows).summary().splitlines()[0]
+
+    assert told == "valid accuracy {0:.4f} after 1 epoch, best {0:.4f} in epoch 1".format(rows[0]["valid_accuracy"])
+
+
+def test_training_images_grow_and_validation_is_always_whole(manifest):
+    learner = learner_of(manifest, size=32, start_size=16, grow_until=0.5, epochs=2)
+    sides = Sides()
+
+    learner.fit(2, [sides])
+
+    n = len(learner.data.train_dl)
+    assert sides.train == [16] * n + [32] * n
+    assert set(sides.valid) == {32}
+
+
+def test_an_alternating_flip_is_what_the_setting_says(manifest):
+    flips = [learner_of(manifest, alternate_flip=each).data.train_ds.pipeline.transforms[-1] for each in (False, True)]
+
+    assert [type(each) for each in flips] == [RandomFlip, AlternatingFlip]
 
 
 def test_presizing_to_the_size_itself_leaves_nothing_to_choose(manifest):
