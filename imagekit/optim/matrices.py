@@ -11,7 +11,8 @@ from torch import Tensor
 # Source: Jordan 2024, Muon
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 EPS = 1e-7
-_WIDE, _LARGE = 4, 256  # columns a row, and rows, from which on a CPU their products are the cheaper way (scripts/LOG.md)
+# rows, and columns a row, from which on a CPU the products of rows are the cheaper way (scripts/LOG.md)
+_LARGE, _WIDE = 256, 4
 ADJUSTMENTS = ("original", "match_rms_adamw")
 
 

@@ -270,7 +270,7 @@ def _exact(matrix):
     return u @ v
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8), (1, 5), (64, 27)])
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8), (1, 5), (64, 27), (256, 1040)])
 def test_five_steps_bring_singular_values_near_one_and_keep_the_vectors(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -283,7 +283,7 @@ def test_five_steps_bring_singular_values_near_one_and_keep_the_vectors(shape):
     assert inside.diagonal().max() <= 1.25
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8), (256, 1040), (1040, 256)])
 def test_in_bfloat16_it_is_near_the_exact_orthogonal_matrix(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
