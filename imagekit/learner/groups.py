@@ -58,9 +58,10 @@ def head_of(model: nn.Module) -> nn.Module:
 
 
 def weights_and_rest(model: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: matrices and kernels, and all else (biases, norms), which does not decay."""
-    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    rest = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    """Two groups of what learns: matrices and kernels, and all else (biases, norms), which does not decay."""
+    learning = trainable_parameters(model)
+    weights = [parameter for parameter in learning if parameter.ndim > 1]
+    rest = [parameter for parameter in learning if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ from imagekit.data.loaders import OnError
 from imagekit.environment import torch_facts
 from imagekit.errors import ConfigError
 from imagekit.learner.callback import Callback
-from imagekit.learner.groups import body_and_head, trainable_parameters
+from imagekit.learner.groups import body_and_head, trainable_parameters, weights_and_rest
 from imagekit.learner.learner import Learner
 from imagekit.learner.losses import balanced_weights, cross_entropy
 from imagekit.learner.metrics import Metric, accuracy, top_k
@@ -161,6 +163,12 @@ def batch_callbacks(stats: ChannelStats, config: TrainConfig, device: torch.devi
     return [*callbacks, MixedPrecision(dtype=dtype)] if dtype is not None else callbacks
 
 
+def _splitter(config: TrainConfig) -> Callable[[nn.Module], Any]:
+    if config.has_two_groups:
+        return body_and_head
+    return trainable_parameters if config.decay_bias else weights_and_rest
+
+
 def choose_metrics(n_classes: int) -> dict[str, Metric]:
     """What a run measures beside the loss: accuracy, and for more than five classes top5."""
     return {"accuracy": accuracy, **({"top5": top_k(5)} if n_classes > 5 else {})}
@@ -210,7 +218,7 @@ def make_learner(
         valid_every=config.valid_every,
         opt_func=partial(create_optimizer, config.opt, **config.opt_hypers),
         lr=config.rates if config.has_two_groups else config.rates[0],
-        splitter=body_and_head if config.has_two_groups else trainable_parameters,
+        splitter=_splitter(config),
         callbacks=[*([freeze_body(model)] if config.freeze == "body" else []), *callbacks],
     )
     if config.lsuv:

@@ -38,17 +38,17 @@ class TrainConfig:
     from. freeze: "body" trains the last layer alone; body_lr: the learning rate of all else as a share of lr.
     batch_size: images a step, times accumulate. size: pixels, square. start_size: training begins with images shrunk to
     this side, which grows in a straight line and in steps of 16 pixels, to reach size when the share grow_until of it
-    is done; 0 for none. presize: side of the square that every image is
-    squeezed to before training takes crops out of it and validation its middle, 0 for none; such images can be cached.
-    opt: one of OPTIMIZERS; lr, momentum, weight_decay: None takes what OPT_DEFAULTS or the optimizer itself says, and a
-    hyper that it has not stays None; opt_options: its further hypers. clip: greatest norm of the gradient, 0 for any.
-    schedule: of the learning rate, "one-cycle" by cosines from lr * lr_start up to lr over the first `warm_up` of
-    training and down to lr * lr_end; "flat-cosine", flat for `1 - warm_up` and down; "linear", up and down; "constant".
-    crop_scale: least share of an image's area in a random resized crop; 1 takes whole images, or of presized ones crops
-    that are not resized. flip: the chance of left and right swapped; alternate_flip: an image that is flipped in one
-    epoch is not in the next. degrees, zoom, warp, brightness, contrast,
-    saturation, erase: bounds of the batch augmentation; mixup, cutmix: their alpha. All of these but the flip are off
-    by default: a small net underfits in five epochs.
+    is done; 0 for none. presize: side of the square that every image is squeezed to before training takes crops out of
+    it and validation its middle, 0 for none; such images can be cached. opt: one of OPTIMIZERS; lr, momentum,
+    weight_decay: None takes what OPT_DEFAULTS or the optimizer itself says, and a hyper that it has not stays None;
+    opt_options: its further hypers. decay_bias: biases and norms decay as weights do. clip: greatest norm of the
+    gradient, 0 for any. schedule: of the learning rate, "one-cycle" by cosines from lr * lr_start up to lr over the
+    first `warm_up` of training and down to lr * lr_end; "flat-cosine", flat for `1 - warm_up` and down; "linear", up
+    and down; "constant". crop_scale: least share of an image's area in a random resized crop; 1 takes whole images, or
+    of presized ones crops that are not resized. flip: the chance of left and right swapped; alternate_flip: an image
+    that is flipped in one epoch is not in the next. degrees, zoom, warp, brightness, contrast, saturation, erase:
+    bounds of the batch augmentation; mixup, cutmix: their alpha. All of these but the flip are off by default: a small
+    net underfits in five epochs.
     class_weights: the loss weighs classes alike; balance: batches hold them alike. ema: decay of the averaged weights.
     monitor: the column that tells the best epoch, None for valid_accuracy, or with ema valid_ema_accuracy.
     early_stop: epochs without a better one after which to end, 0 for never. keep_best: further checkpoints to keep.
@@ -76,6 +76,7 @@ class TrainConfig:
     body_lr: float = 1.0
     momentum: float | None = None
     weight_decay: float | None = None
+    decay_bias: bool = True
     schedule: str = "one-cycle"
     warm_up: float = 0.3
     lr_start: float = 0.04

@@ -96,6 +96,7 @@ def find_problems(
         partial(_together, v),
         partial(_lsuv, v),
         partial(_body, v),
+        partial(_decay_bias, v),
         partial(_presize, v),
         partial(_start_size, v),
         *(partial(_valid_every, v, key) for key in ("early_stop", "keep_best")),
@@ -247,5 +248,14 @@ def _valid_every(v: Mapping[str, Any], key: str) -> None:
         raise ConfigError(
             f"valid_every is {v['valid_every']} and {key} is {v[key]}, which needs the accuracy of every epoch",
             where=f"valid_every, {key}",
+            fix="leave one of them out",
+        )
+
+
+def _decay_bias(v: Mapping[str, Any]) -> None:
+    if not v["decay_bias"] and v["body_lr"] != 1:
+        raise ConfigError(
+            f"decay_bias is off and body_lr is {v['body_lr']}: each divides the parameters into groups of its own",
+            where="decay_bias, body_lr",
             fix="leave one of them out",
         )

@@ -32,6 +32,11 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
             "  fix: give a value from 0 to 9223372036854775807",
         ),
         (
+            {"decay_bias": False, "body_lr": 0.1},
+            "decay_bias is off and body_lr is 0.1: each divides the parameters into groups of its own\n"
+            "  where: decay_bias, body_lr\n  fix: leave one of them out",
+        ),
+        (
             {"valid_every": 2, "keep_best": 1},
             "valid_every is 2 and keep_best is 1, which needs the accuracy of every epoch\n"
             "  where: valid_every, keep_best\n  fix: leave one of them out",

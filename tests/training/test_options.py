@@ -248,6 +248,16 @@ def test_a_constant_rate_has_no_schedule(manifest):
     assert learner_of(manifest, schedule="constant").find(ParamScheduler) is None
 
 
+def test_biases_and_norms_need_not_decay(manifest):
+    learner = learner_of(manifest, model="mini", model_options={"widths": [4]}, weight_decay=0.1, decay_bias=False)
+
+    groups = learner.make_opt().param_groups
+
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert [{param.ndim for param in group["params"]} for group in groups] == [{2, 4}, {1}]
+    assert sum(len(group["params"]) for group in groups) == len(list(learner.model.parameters()))
+
+
 def test_a_frozen_body_leaves_the_optimizer_the_head(manifest):
     learner = learner_of(manifest, freeze="body")
 
