@@ -10,14 +10,22 @@ from typing import Any, ClassVar, Protocol
 
 from imagekit.callbacks.best import Mode, check_measurable, check_mode, mode_of, read_value
 from imagekit.callbacks.nan_guard import NanGuard
-from imagekit.errors import CheckpointError, ConfigError, ManifestError, SourceError, WorkerError
+from imagekit.errors import (
+    CheckpointError,
+    ConfigError,
+    DiskFullError,
+    ManifestError,
+    OutputError,
+    SourceError,
+    WorkerError,
+)
 from imagekit.learner.callback import Callback
 from imagekit.runs.checkpoint import save_checkpoint
 from imagekit.runs.layout import RunLayout
 from imagekit.runs.recorder import append_event, read_events
 
 # what ends a fit where the next batch is asked for: model and optimizer are as the last step left them
-_BETWEEN_STEPS = (KeyboardInterrupt, ManifestError, SourceError, WorkerError)
+_BETWEEN_STEPS = (KeyboardInterrupt, ManifestError, OutputError, SourceError, WorkerError)
 
 
 class StateFn(Protocol):
@@ -39,7 +47,7 @@ class CheckpointCallback(Callback):
     every: after so many training steps since it was last written. every_s: after so many seconds, by `clock`. What is
     written inside an epoch is of between two steps, and goes on there. Before it is, NanGuard is asked, or its check
     made where there is none; a fit whose weights are not finite ends there. After an error of the data (a file, a
-    worker) it is written as after an interrupt, after any other nothing is.
+    worker, its cache) it is written as after an interrupt, after any other nothing is.
 
     The last is written last: a kill before it repeats the epoch on resume, and writes the others again. A file that
     falls out of the table is removed when the new ones are on the disk. The event log names each file of the table
@@ -133,7 +141,8 @@ class CheckpointCallback(Callback):
         failure = self.learner.failure
         # the second Ctrl-C asks to leave at once, in the middle of a save too
         is_second = isinstance(failure, KeyboardInterrupt) and self.learner.stop
-        is_to_save = isinstance(failure, _BETWEEN_STEPS) and not is_second and self._is_unsaved()
+        is_clean = isinstance(failure, _BETWEEN_STEPS) and not isinstance(failure, DiskFullError)
+        is_to_save = is_clean and not is_second and self._is_unsaved()
         self._in_epoch, self._whole = False, None
         if is_to_save and self._guard().is_well():
             self._save_inside()

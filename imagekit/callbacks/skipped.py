@@ -23,16 +23,22 @@ class SkippedCallback(Callback):
         self.events = events
         self.names: dict[str, str] = {}
         self._n_before = 0  # samples of this epoch that an earlier fit left out
+        self._is_validated = False
 
     def begin_epoch(self) -> None:
         """A new count, unless the epoch is gone on with."""
         if not self.learner.i_batch:
             self._n_before = 0
 
+    def begin_validate(self) -> None:
+        """Whether anything is validated in this epoch: the loader counts what it met when it was last gone through."""
+        self._is_validated = len(self.learner.dl) > 0
+
     def after_epoch(self) -> None:
         """Fill the row."""
         self._tell()
-        self.learner.row["skipped"] = self._n_training() + len(self.learner.data.valid_dl.skipped)
+        n_valid = len(self.learner.data.valid_dl.skipped) if self._is_validated else 0
+        self.learner.row["skipped"] = self._n_training() + n_valid
 
     def after_fit(self) -> None:
         """What a fit that ended early has met."""

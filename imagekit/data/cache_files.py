@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from imagekit.files.atomic import explain_disk_full
 from imagekit.files.sizes import display_bytes
 
 MAGIC = "imagekit pixels 1"
+_PAUSES_S = (0.001, 0.01)
 LOCK_NAME = ".lock"
 _SUFFIX = ".pixels"
 
@@ -218,11 +220,16 @@ def _is_whole(fd: int, header: bytes, layout: Layout) -> bool:
 
 
 def _lock(fd: int, how: int) -> bool:
-    try:
-        fcntl.flock(fd, how)
-    except BlockingIOError:
-        return False
-    return True
+    """Whether the lock was to be had; who only looks into a store holds it for a moment."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            fcntl.flock(fd, how)
+        except BlockingIOError:
+            if pause_s is not None:
+                time.sleep(pause_s)
+        else:
+            return True
+    return False
 
 
 def _let_go(fd: int) -> None:

@@ -34,6 +34,7 @@ KINDS: tuple[str, ...] = get_args(CacheKind)
 FORMAT = 1  # raise it where decoding or resizing here comes to give other pixels
 _TURNED = 5  # EXIF orientations from here on swap the sides
 SHARE_OF_FREE = 0.5
+_MOST_OF_DEVICE = 0.9  # however large a limit is told
 _N_TRIED, _SECONDS_TRIED = 32, 0.25
 _LEAST_SAVED_S = 1.0  # of decoding: less is not worth a thought
 _ELSEWHERE = "set XDG_CACHE_HOME to a folder that you may write to, or use --cache ram or none"
@@ -81,7 +82,11 @@ def choose_cache(facts: Facts) -> Plan:
     saved_s = (facts.n_epochs - 1) * facts.n_images / facts.images_per_s
     gain = f"decoding {facts.images_per_s:,.0f} images/s would take {saved_s:,.0f} s in the epochs after the first"
     most = int(facts.free_memory * SHARE_OF_FREE) if facts.limit is None else facts.limit
-    if facts.on_device is not None and facts.device_bytes <= _most_on_device(facts) and facts.n_epochs > 1:
+    if (
+        facts.on_device is not None
+        and facts.device_bytes <= most_on_device(facts.on_device, facts.limit)
+        and facts.n_epochs > 1
+    ):
         free_there = display_bytes(facts.on_device)
         return plan("device", f"{display_bytes(facts.device_bytes)} of {free_there} free on the device; {gain}")
     if facts.there:
@@ -96,9 +101,9 @@ def choose_cache(facts: Facts) -> Plan:
     return plan("none", f"{size} are more than {whose}; images of a smaller subset would fit")
 
 
-def _most_on_device(facts: Facts) -> int:
-    free = facts.on_device or 0
-    return int(free * SHARE_OF_FREE) if facts.limit is None else min(facts.limit, free)
+def most_on_device(free: int, limit: int | None) -> int:
+    """Bytes that a cache may take of what is free on a device, where the model and its activations come to lie too."""
+    return int(free * SHARE_OF_FREE) if limit is None else min(limit, int(free * _MOST_OF_DEVICE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

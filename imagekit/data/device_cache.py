@@ -8,6 +8,7 @@ Shapes: N rows, B batch, C channels, H height, W width; h, w of the crop.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -122,10 +123,10 @@ class DeviceLoader:
             return self._x_NHWC
         height, width = size_of(self.dataset.pipeline.fixed_transforms) or (0, 0)
         x_NHWC = torch.empty((len(self.dataset), height, width, N_CHANNELS), dtype=torch.uint8, device=self.device)
-        for batch in self._decoder:
-            x_NHWC[batch.rows.to(self.device)] = batch.x.permute(0, 2, 3, 1).to(self.device)
+        with closing(self._decoder):
+            for batch in self._decoder:
+                x_NHWC[batch.rows.to(self.device)] = batch.x.permute(0, 2, 3, 1).to(self.device)
         self._bad = {each.row: each for each in self._decoder.skipped}
-        self._decoder.close()
         self._x_NHWC = x_NHWC
         return x_NHWC
 

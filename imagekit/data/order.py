@@ -43,7 +43,7 @@ def keys_of_rows(rows_B: Tensor, copies_B: Tensor, *, seed: int, epoch: int) -> 
 def draws_of_rows(pipeline: ItemPipeline, rows_B: Tensor, copies_B: Tensor, *, seed: int, epoch: int) -> Tensor:
     """The draws of a pipeline for these samples: float64 [B, N], N = n_draws."""
     keys_B = keys_of_rows(rows_B, copies_B, seed=seed, epoch=epoch)
-    if not pipeline.alternates:
+    if not pipeline.has_turns:
         return pipeline.draw(keys_B)
     lasting_B = keys_of_rows(rows_B, copies_B, seed=seed, epoch=0)
     return pipeline.draw_in_epoch(keys_B, lasting_B=lasting_B, epoch=epoch)

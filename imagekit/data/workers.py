@@ -184,14 +184,17 @@ class Workers:
                 worker.connection.send(None)
             worker.connection.close()  # one that writes a result finds that nobody reads it
         end = time.monotonic() + seconds
-        for worker in workers:
-            worker.process.join(max(0, end - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
+        try:
+            for worker in workers:
+                worker.process.join(max(0, end - time.monotonic()))
+        finally:  # also where somebody does not want to wait: nobody else knows them any more
+            for worker in workers:
+                if worker.process.is_alive():
+                    worker.process.kill()
                 worker.process.join()
-            worker.process.close()
-        for each in shared:
-            each.close()
+                worker.process.close()
+            for each in shared:
+                each.close()
 
     def _require(self, life: int) -> None:
         if life != self._life:

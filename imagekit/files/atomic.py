@@ -84,7 +84,8 @@ def clear_leftovers(folder: str | os.PathLike[str]) -> None:
     leftover = re.compile(re.escape(_TEMP_PREFIX) + "[0-9a-f]{12}-.*", re.DOTALL)
     for other in list(Path(folder).iterdir()):
         if leftover.fullmatch(other.name):
-            seam.unlink(other)
+            with contextlib.suppress(FileNotFoundError):
+                seam.unlink(other)
 
 
 def sibling(path: Path, suffix: str) -> Path:

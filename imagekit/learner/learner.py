@@ -17,7 +17,16 @@ from imagekit.learner.callback import Callback
 from imagekit.learner.events import EVENTS, CancelBatchException, CancelEpochException, CancelTrainException
 from imagekit.learner.groups import all_parameters, with_rates
 from imagekit.learner.memory_order import match_memory_order
-from imagekit.learner.state import MISFITS, check_place, first_lines, load_states, no_batch, states_of, tell_place
+from imagekit.learner.state import (
+    MISFITS,
+    check_every,
+    check_place,
+    first_lines,
+    load_states,
+    no_batch,
+    states_of,
+    tell_place,
+)
 from imagekit.learner.train_eval import TrainEvalCallback
 
 C = TypeVar("C", bound=Callback)
@@ -84,6 +93,7 @@ class Learner:
         valid_every: int = 1,
     ) -> None:
         self.model, self.data, self.loss_func = model, data, loss_func
+        check_every(valid_every)
         self.valid_loss_func, self.valid_every = valid_loss_func or loss_func, valid_every
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.opt: torch.optim.Optimizer | None = None

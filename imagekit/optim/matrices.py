@@ -68,7 +68,8 @@ def _by_gram(y: Tensor, *, n_steps: int) -> Tensor:
         factor = made if factor is None else made @ factor
         if step + 1 < n_steps:
             gram = made @ gram @ made
-    return y if factor is None else factor.to(y.dtype) @ y
+    # in float32 too: the factor is up to 500 for small singular values and about 1 for a large one, which would be lost
+    return y if factor is None else (factor @ wide).to(y.dtype)
 
 
 def match_shape_scale(shape: torch.Size, kind: str) -> float:

@@ -34,10 +34,9 @@ class RunLayout:
                 path.unlink()
 
     def heal(self) -> None:
-        """Remove what killed writers left: a checkpoint that was cut off is a large file. Nobody else may write now."""
-        for folder in (self.root, self.checkpoints):
-            if folder.is_dir():
-                clear_leftovers(folder)
+        """Remove what killed writers left of checkpoints, which are large files. No other fit may be under way."""
+        if self.checkpoints.is_dir():
+            clear_leftovers(self.checkpoints)
 
     @property
     def config(self) -> Path:

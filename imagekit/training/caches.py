@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from imagekit.data.caching import (
     decode_rate,
     is_there,
     join,
+    most_on_device,
     room_of,
     share_images,
 )
@@ -124,26 +126,27 @@ def _asked_for(
     limit = running.cache_limit
     if running.cache == "device":
         n_bytes, free = total_bytes([data.train_ds, data.valid_ds]), _free_on(device)
-        _require_memory(n_bytes, free if limit is None else limit, limit, of="on the device", kind="device")
+        if free is not None:
+            most = most_on_device(free, limit)
+            _require_memory(n_bytes, most, is_limit=most == limit, of="on the device", kind="device")
         return Plan(kind="device", why=f"as asked for, {display_bytes(n_bytes)}", n_bytes=n_bytes)
     if impossible is not None:
         raise impossible
     n_bytes = _n_bytes(shares)
     if running.cache == "ram":
         most = int(_free_beside(data) * SHARE_OF_FREE) if limit is None else limit
-        _require_memory(n_bytes, most, limit, of="of memory", kind="ram")
+        _require_memory(n_bytes, most, is_limit=limit is not None, of="of memory", kind="ram")
     return Plan(kind=running.cache, why=f"as asked for, {display_bytes(n_bytes)}", n_bytes=n_bytes)
 
 
-def _require_memory(n_bytes: int, most: int | None, limit: int | None, *, of: str, kind: str) -> None:
-    if most is None or n_bytes <= most:
+def _require_memory(n_bytes: int, most: int, *, is_limit: bool, of: str, kind: str) -> None:
+    if n_bytes <= most:
         return
-    what_is_there = {"ram": "half of what is free is", "device": "free are"}[kind]
+    most_in_words = f"the limit is {display_bytes(most)}" if is_limit else f"may take {display_bytes(most)}"
     raise ConfigError(
-        f"the cache would take {display_bytes(n_bytes)} {of}, and"
-        f" {'the limit is' if limit is not None else what_is_there} {display_bytes(most)}",
+        f"the cache would take {display_bytes(n_bytes)} {of}, and {most_in_words}",
         where=f"--cache {kind}",
-        fix="use --cache disk or none, a smaller presize, a smaller subset, or a greater --cache-limit",
+        fix="use --cache disk or none, a smaller presize or subset, or where more is free a greater --cache-limit",
     )
 
 
@@ -205,8 +208,11 @@ def _on_device(data: DataBunch, config: TrainConfig, running: Running, device: t
     balance_by = data.train_ds.targets() if config.balance else None
     train = _device_loader(data.train_dl, running, device, shuffle=True, balance_by=balance_by)
     valid = _device_loader(data.valid_dl, running, device, shuffle=False, balance_by=None)
-    for loader in (train, valid):
-        loader.fill()
+    with ExitStack() as undone:
+        for loader in (train, valid):
+            undone.callback(loader.close)
+            loader.fill()
+        undone.pop_all()
     return DataBunch(train, valid, data.c_in, data.c_out)
 
 

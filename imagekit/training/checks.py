@@ -158,7 +158,7 @@ def _usable_model(config: TrainConfig, manifest: Manifest) -> tuple[nn.Module, L
     """The model, with what it starts from, after a trial on two blank images."""
     n_classes = len(manifest.vocab)
     model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
-    for size in {config.size, config.start_size or config.size}:
+    for size in sorted({config.size, config.start_size or config.size}, reverse=True):
         for in_training in (False, True):
             _try_out(model, config, n_classes, size=size, in_training=in_training)
     n_samples = _n_samples(manifest, config)
@@ -179,8 +179,8 @@ def _try_out(model: nn.Module, config: TrainConfig, n_classes: int, *, size: int
     except _failures(config) as error:
         raise ConfigError(
             f"{config.model} does not take images of {size} pixels{when}: {_words(error, config)}",
-            where="model, size",
-            fix="give another --size or --model",
+            where="model, size" if size == config.size else "model, start_size",
+            fix="give another --size or --model" if size == config.size else "give a greater start_size, or 0",
         ) from error
     shape = list(pred.shape) if isinstance(pred, torch.Tensor) else type(pred).__name__
     if shape != [2, n_classes]:

@@ -45,8 +45,8 @@ class TrainConfig:
     gradient, 0 for any. schedule: of the learning rate, "one-cycle" by cosines from lr * lr_start up to lr over the
     first `warm_up` of training and down to lr * lr_end; "flat-cosine", flat for `1 - warm_up` and down; "linear", up
     and down; "constant". crop_scale: least share of an image's area in a random resized crop; 1 takes whole images, or
-    of presized ones crops that are not resized. flip: the chance of left and right swapped; alternate_flip: an image
-    that is flipped in one epoch is not in the next. degrees, zoom, warp, brightness, contrast, saturation, erase:
+    of presized ones crops that are not resized. flip: the chance of left and right swapped; alternate_flip: the
+    flips of an image are spread evenly over the epochs. degrees, zoom, warp, brightness, contrast, saturation, erase:
     bounds of the batch augmentation; mixup, cutmix: their alpha. All of these but the flip are off by default: a small
     net underfits in five epochs.
     class_weights: the loss weighs classes alike; balance: batches hold them alike. ema: decay of the averaged weights.

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,9 @@ def find_rate(
     data = make_loaders(content, config, root=root, n_workers=n_workers, pin=device.type == "cuda")
     with closing(data):
         stats = find_stats(content, root=root, seed=config.seed, n_workers=n_workers, say=say)
-        learner = make_learner(content, data, config, stats=stats.channels, device=device, model=checked.model)
+        # at the size that training comes to: the search stays at its beginning, where images may be small
+        whole = replace(config, start_size=0)
+        learner = make_learner(content, data, whole, stats=stats.channels, device=device, model=checked.model)
         curve = find_lr(learner, n_steps=n_steps, progress=progress)
     return FindLRReport(
         manifest=path,

@@ -111,10 +111,12 @@ def fit(
     try:
         learner.fit(config.epochs, [*callbacks, *session.more], first_epoch=place.epoch, first_batch=place.batch)
     finally:
-        cached.data.close()  # ended workers are those whose memory is known
-        totals = {**timing.totals(), "cache": cached.plan.kind, "workers": running.n_workers}
-        totals["seconds"] = time.monotonic() - session.begun
-        write_json(layout.timing, {**totals, **({"earlier": earlier} if earlier else {})})
+        try:
+            cached.data.close()  # ended workers are those whose memory is known
+        finally:
+            totals = {**timing.totals(), "cache": cached.plan.kind, "workers": running.n_workers}
+            totals["seconds"] = time.monotonic() - session.begun
+            write_json(layout.timing, {**totals, **({"earlier": earlier} if earlier else {})})
     return Fitted(
         rows=kept.rows,
         timing=totals,
@@ -173,7 +175,7 @@ def _interruption(learner: Learner) -> str:
     """Where it was stopped, in words."""
     n_batches = len(learner.data.train_dl)
     part = (
-        "in validation"
+        "behind its last step"
         if learner.batches_done >= n_batches
         else f"after {learner.batches_done:,} of {n_batches:,} steps"
     )

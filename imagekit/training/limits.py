@@ -99,6 +99,7 @@ def find_problems(
         partial(_decay_bias, v),
         partial(_presize, v),
         partial(_start_size, v),
+        partial(_monitor_of_training, v),
         *(partial(_valid_every, v, key) for key in ("early_stop", "keep_best")),
     ]
     return [*wrong.values(), *(error for check in checks for error in _caught(check))]
@@ -240,6 +241,15 @@ def _start_size(v: Mapping[str, Any]) -> None:
             f"start_size is {v['start_size']} and size is {v['size']}: images grow while training, they do not shrink",
             where="start_size, size",
             fix="give a start_size below size, three quarters of it say, or 0 to do without",
+        )
+
+
+def _monitor_of_training(v: Mapping[str, Any]) -> None:
+    if v["valid_every"] > 1 and str(v["monitor"] or "").startswith("train_"):
+        raise ConfigError(
+            f"valid_every is {v['valid_every']} and monitor is {v['monitor']}: the best epoch may have no accuracy",
+            where="valid_every, monitor",
+            fix="monitor a column of validation, or validate every epoch",
         )
 
 

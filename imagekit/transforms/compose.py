@@ -82,10 +82,9 @@ class ItemPipeline(Drawing[Transform]):
         ]
         n_fixed = is_fixed.index(False) if False in is_fixed else len(is_fixed)
         self.fixed_transforms, self.rest_transforms = self.transforms[:n_fixed], self.transforms[n_fixed:]
-        self._alternating = [
-            part
-            for each, part in zip(self.transforms, self._slices, strict=True)
-            if getattr(each, "alternates", False) and part.start < part.stop
+        turns = [float(getattr(each, "turn", 0.0)) for each in self.transforms]
+        self._turning = [
+            (part, turn) for part, turn in zip(self._slices, turns, strict=True) if turn and part.start < part.stop
         ]
 
     def __call__(self, item: Any, draws: Sequence[float] = ()) -> Any:
@@ -96,20 +95,20 @@ class ItemPipeline(Drawing[Transform]):
         return self.rest(self.fixed(item), draws)
 
     @property
-    def alternates(self) -> bool:
-        """Whether the draws of a transform take turns from one epoch to the next (ItemTransform.alternates)."""
-        return bool(self._alternating)
+    def has_turns(self) -> bool:
+        """Whether the draws of a transform move on from one epoch to the next (ItemTransform.turn)."""
+        return bool(self._turning)
 
     def draw_in_epoch(self, keys_B: Tensor, *, lasting_B: Tensor, epoch: int) -> Tensor:
-        """As `draw`, with what alternates drawn from the keys that a sample keeps, moved on by a half each epoch.
+        """As `draw`; the draws that turn are those of the keys that a sample keeps, moved on by their turn each epoch.
 
         keys_B: of this epoch; lasting_B: the same in every epoch.
         """
         draws_BN = self.draw(keys_B)
-        if self._alternating:
-            lasting_BN = (self.draw(lasting_B) + epoch % 2 / 2) % 1
-            for part in self._alternating:
-                draws_BN[:, part] = lasting_BN[:, part]
+        if self._turning:
+            lasting_BN = self.draw(lasting_B)
+            for part, turn in self._turning:
+                draws_BN[:, part] = (lasting_BN[:, part] + epoch * turn) % 1
         return draws_BN
 
     def fixed(self, item: Any) -> Any:

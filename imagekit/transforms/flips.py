@@ -35,14 +35,18 @@ class RandomFlip(ItemTransform):
 
 @dataclass(frozen=True)
 class AlternatingFlip(RandomFlip):
-    """As RandomFlip, but what was flipped in one epoch is not in the next, and the other way round, at p = 0.5.
+    """As RandomFlip, with the flips of each image spread evenly over the epochs: at p = 0.5 it is every other one.
 
-    Any two epochs in a row then show both sides of every image, where chance shows one side twice to half of them. With
-    another p every image is flipped in that share of two epochs. Source: Jordan 2024, arXiv:2404.00498.
+    Two epochs in a row then show both sides of every image, where chance shows one side twice to half of them. With
+    another p, of n epochs n * p flip an image, rounded up or down. Source: Jordan 2024, arXiv:2404.00498.
     """
 
-    alternates: ClassVar[bool] = True
     stream: ClassVar[str] = "item.alternating_flip"
+
+    @property
+    def turn(self) -> float:
+        """An image whose draw is below p moves on by p: the next to be flipped are those just below 2p."""
+        return self.p
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,18 @@ class ItemTransform:
 
     `_order` says when it runs (lower first), `stream` names its draws. A subclass is a frozen dataclass with `apply`.
     keeps_kind: whether what it makes is of the kind that it was given, so that it can be kept in the other's place.
-    alternates: whether its draws of a sample take turns: d in one epoch, d + 1/2 in the next, wrapped into [0, 1).
+    turn: how far its draws of a sample move on from each epoch to the next, wrapped into [0, 1); 0 draws anew.
     """
 
     _order: ClassVar[int] = 0
     keeps_kind: ClassVar[bool] = True
-    alternates: ClassVar[bool] = False
     stream: ClassVar[str] = ""
     n_draws: int = 0
+
+    @property
+    def turn(self) -> float:
+        """0: every epoch draws for itself."""
+        return 0.0
 
     def __call__(self, item: Any, draws: Sequence[float] | None = None) -> Any:
         """The transformed item. Raises ShapeError if the number of draws is not `n_draws`."""

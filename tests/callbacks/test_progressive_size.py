@@ -38,7 +38,7 @@ class AnySize(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def fit(schedule: Any, *, n_epochs: int = 2, multiple: int = 1, first_epoch: int = 0, first_batch: int = 0) -> Sides:
+def fit(schedule: Any, *, n_epochs: int = 2, multiple: int = 1, first_epoch: int = 0) -> Sides:
     """Two batches an epoch of images of 8 pixels, and one of validation."""
     sides = Sides()
     data = Loaders(images([2, 2], seed=1), images([2], seed=2))

@@ -29,7 +29,7 @@ class Loader:
 def callback_at(events: Path, *, train: Loader, valid: Loader, i_batch: int = 0, batches_done: int = 0) -> Any:
     callback = SkippedCallback(events)
     data = SimpleNamespace(train_dl=train, valid_dl=valid)
-    callback.learner = SimpleNamespace(data=data, row={}, i_batch=i_batch, batches_done=batches_done)
+    callback.learner = SimpleNamespace(data=data, row={}, i_batch=i_batch, batches_done=batches_done, dl=[valid])
     return callback
 
 
@@ -46,9 +46,23 @@ def test_an_epoch_counts_what_both_phases_left_out(events):
     callback = callback_at(events, train=Loader(3, 5, 3), valid=Loader(1))
 
     callback.begin_epoch()
+    callback.begin_validate()
     callback.after_epoch()
 
     assert callback.learner.row == {"skipped": 4}
+
+
+def test_an_epoch_that_is_not_validated_does_not_count_what_an_earlier_one_met(events):
+    callback = callback_at(events, train=Loader(3), valid=Loader(1))
+    callback.begin_epoch()
+    callback.begin_validate()
+    callback.after_epoch()
+    callback.learner.dl = ()
+
+    callback.begin_validate()
+    callback.after_epoch()
+
+    assert callback.learner.row == {"skipped": 1}
 
 
 def test_a_file_is_told_once_however_often_it_is_met(events):

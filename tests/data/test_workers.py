@@ -127,6 +127,25 @@ def test_workers_stay_from_one_run_to_the_next_and_close_leaves_nothing():
     assert multiprocessing.active_children() == []
 
 
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def test_who_does_not_want_to_wait_for_a_worker_leaves_none_behind():
+    hands = Workers(Calls(), n_workers=1, slot_bytes=8)
+    got = hands.run(iter([(give, 1), (nap, 2, 30.0)]))
+    next(got)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            hands.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert multiprocessing.active_children() == []
+
+
 def test_workers_that_nobody_closed_end_when_nobody_has_them():
     hands, before = Workers(Calls(), n_workers=1, slot_bytes=8), n_open_files()
     (pid,) = results(hands, [(give_pid,)])

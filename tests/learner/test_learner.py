@@ -369,6 +369,17 @@ def test_training_data_without_a_batch_says_so():
     )
 
 
+@pytest.mark.parametrize("valid_every", [0, 1.5])
+def test_a_number_of_epochs_that_is_none_is_refused(valid_every):
+    with pytest.raises(ConfigError) as caught:
+        make_learner(None, valid_every=valid_every)
+
+    assert str(caught.value) == (
+        f"valid_every is {valid_every!r}, must be a whole number, at least 1\n  where: Learner: valid_every\n"
+        "  fix: give 1 to validate after every epoch"
+    )
+
+
 def test_empty_validation_data_is_allowed():
     log = EventLog()
 

@@ -293,6 +293,18 @@ def test_in_bfloat16_it_is_near_the_exact_orthogonal_matrix(shape):
     assert cosine >= 0.98
 
 
+def test_a_direction_far_above_the_others_is_as_exact_in_a_wide_matrix():
+    generator = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(256, 1040, generator=generator, dtype=torch.float64), full_matrices=False)
+    values = torch.full((256,), 1e-3, dtype=torch.float64)
+    values[0] = 1.0
+
+    found = newton_schulz((u * values @ v).float(), n_steps=5).double()
+
+    wanted = newton_schulz(u * values @ v, n_steps=5, dtype=torch.float64)
+    assert (u[:, 0] @ found @ v[0] - u[:, 0] @ wanted @ v[0]).abs() <= 0.05
+
+
 def test_matrices_of_one_shape_go_through_together_and_come_back_in_their_places():
     generator = torch.Generator().manual_seed(0)
     matrices = [torch.randn(shape, generator=generator) for shape in [(4, 6), (8, 3), (4, 6), (8, 3), (5, 5)]]

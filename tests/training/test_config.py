@@ -37,6 +37,11 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
             "  where: decay_bias, body_lr\n  fix: leave one of them out",
         ),
         (
+            {"valid_every": 2, "monitor": "train_loss"},
+            "valid_every is 2 and monitor is train_loss: the best epoch may have no accuracy\n"
+            "  where: valid_every, monitor\n  fix: monitor a column of validation, or validate every epoch",
+        ),
+        (
             {"valid_every": 2, "keep_best": 1},
             "valid_every is 2 and keep_best is 1, which needs the accuracy of every epoch\n"
             "  where: valid_every, keep_best\n  fix: leave one of them out",

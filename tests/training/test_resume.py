@@ -507,7 +507,7 @@ def test_an_image_that_cannot_be_used_costs_no_step_that_was_made(spoilt):
 
 
 def test_what_a_killed_save_left_goes_with_the_next_fit(stopped):
-    left = [folder / ".imagekit-tmp-0123456789ab-last.pt" for folder in (stopped.root, stopped.checkpoints)]
+    left = [stopped.checkpoints / f".imagekit-tmp-0123456789ab-{name}.pt" for name in ("last", "epoch-0001")]
     for path in left:
         path.write_bytes(b"half a checkpoint")
 

@@ -126,6 +126,14 @@ def test_with_another_chance_that_share_is_flipped_in_each_epoch():
     assert np.abs(np.array(shares) - 0.3).max() < 3 * math.sqrt(0.3 * 0.7 / 1000)
 
 
+@settings(deadline=None, max_examples=20)
+@given(p=st.floats(0.05, 0.95), n_epochs=st.integers(1, 12))
+def test_every_image_is_flipped_in_its_share_of_the_epochs_to_one(p, n_epochs):
+    n_flips = sum(_is_flipped([AlternatingFlip(p=p)], epoch=epoch, p=p, n=100).astype(int) for epoch in range(n_epochs))
+
+    assert np.abs(n_flips - n_epochs * p).max() <= 1 + 1e-9
+
+
 def test_others_beside_an_alternating_flip_draw_anew_in_every_epoch():
     rows_N, copies_N = torch.arange(50), torch.zeros(50, dtype=torch.int64)
     both, alone = (
