@@ -93,8 +93,7 @@ class Learner:
         valid_every: int = 1,
     ) -> None:
         self.model, self.data, self.loss_func = model, data, loss_func
-        check_every(valid_every)
-        self.valid_loss_func, self.valid_every = valid_loss_func or loss_func, valid_every
+        self.valid_loss_func, self.valid_every = valid_loss_func or loss_func, check_every(valid_every)
         self.opt_func, self.lr, self.splitter = opt_func, lr, splitter
         self.opt: torch.optim.Optimizer | None = None
         self.n_epochs = self.epoch = self.epochs_done = self.n_batches = self.i_batch = self.n_iter = 0
@@ -169,7 +168,8 @@ class Learner:
             tell_place(self.data, epoch=epoch, first_batch=first_batch)
             self.all_batches("begin_epoch", first_batch)
             self.batches_done, first_batch = self.n_batches, 0
-            self.in_train, self.dl, self._in_step = False, self._valid_dl(epoch + 1), False
+            is_due = (epoch + 1) % self.valid_every == 0 or epoch + 1 == self.n_epochs
+            self.in_train, self.dl, self._in_step = False, self.data.valid_dl if is_due else (), False
             with torch.no_grad():
                 self.all_batches("begin_validate")
             self.epochs_done, self.batches_done = epoch + 1, 0
@@ -357,10 +357,6 @@ class Learner:
         self._n_iter = None
         self.in_train, self.stop, self.failure, self.row = True, False, None, {}
         self.stop_reason = None
-
-    def _valid_dl(self, n_done: int) -> Batches:
-        is_due = n_done % self.valid_every == 0 or n_done == self.n_epochs
-        return self.data.valid_dl if is_due else ()
 
     def _count_batch(self) -> None:
         if self.in_train:

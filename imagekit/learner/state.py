@@ -52,14 +52,15 @@ def first_lines(error: BaseException) -> str:
     return " ".join(line.strip() for line in str(error).splitlines()[:2])
 
 
-def check_every(valid_every: int) -> None:
-    """Raises ConfigError for what is no number of epochs."""
+def check_every(valid_every: int) -> int:
+    """The number of epochs. Raises ConfigError for what is none."""
     if type(valid_every) is not int or valid_every < 1:
         raise ConfigError(
             f"valid_every is {valid_every!r}, must be a whole number, at least 1",
             where="Learner: valid_every",
             fix="give 1 to validate after every epoch",
         )
+    return valid_every
 
 
 def check_place(data: Any, *, n_epochs: int, first_epoch: int, first_batch: int) -> None:

@@ -174,11 +174,9 @@ def _measured(config: TrainConfig, n_classes: int) -> list[str]:
 def _interruption(learner: Learner) -> str:
     """Where it was stopped, in words."""
     n_batches = len(learner.data.train_dl)
-    part = (
-        "behind its last step"
-        if learner.batches_done >= n_batches
-        else f"after {learner.batches_done:,} of {n_batches:,} steps"
-    )
+    part = f"after {learner.batches_done:,} of {n_batches:,} steps"
+    if learner.batches_done >= n_batches and len(learner.dl):  # nothing to go through, where it is not validated
+        part = "in validation"
     return f"interrupted in epoch {learner.epochs_done + 1} of {learner.n_epochs}, {part}; everything is saved"
 
 
