@@ -58,8 +58,7 @@ class Learner:
     Told: model, data, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
     the first fit; later fits keep it and its state unless told `reset_opt=True`. splitter: gives the parameters, or
     groups of them (groups.py); lr: one for all, or one for each group. valid_loss_func: the loss in validation, where
-    training's is smoothed or weighted, say; None takes loss_func. valid_every: validate after every so many epochs, and
-    after the last; of the others the phase is there, without a batch.
+    training's is smoothed or weighted, say; None takes loss_func. valid_every: epochs a validation; the last has one.
 
     While fitting:
     n_epochs    epochs in all                       epoch      the current one, from 0
