@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from imagekit.models.layers import Act, BlurPool, conv_norm_act, make_act
+from imagekit.models.layers import Act, Blur, BlurPool, conv_norm_act, make_act
 from imagekit.models.norm import Norm
 
 
@@ -40,12 +40,13 @@ class ResBlock(nn.Module):
 
     expansion 1: the branch is 3x3, 3x3. Any other: 1x1, 3x3, 1x1, and the last has expansion times as many channels.
     n_in: the channels that come in; n_hidden: those inside; n_out: n_hidden * expansion if None.
-    stride: 1 or 2, of the first 3x3. blur: that 3x3 keeps a stride of 1, and a BlurPool behind it takes over.
+    stride: 1 or 2, of the first 3x3. blur: where that is 2, True gives this 3x3 a stride of 1, and a BlurPool behind it
+    takes over; "first" blurs before the 3x3, which keeps its stride and has a quarter of the work.
     groups: of the 3x3 convolutions (ResNeXt). reduction: of a SqueezeExcite at the branch's end; 0 for none.
     The weight of the branch's last norm starts at 0: the block starts as its shortcut, which averages 2x2 pixels
     where the stride is 2 and has a 1x1 convolution where the channels change.
-    Raises ConfigError for a norm without a weight. Source: He et al. 2018, arXiv:1812.01187; fast.ai course v3, lesson
-    11, the notebook.
+    Raises ConfigError for a norm without a weight. Sources: He et al. 2018, arXiv:1812.01187; fast.ai course v3, lesson
+    11, the notebook; Zhang 2019, arXiv:1904.11486.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ResBlock(nn.Module):
         stride: int = 1,
         groups: int = 1,
         reduction: int = 0,
-        blur: bool = False,
+        blur: Blur = False,
         norm: Norm = "batch",
         act: Act = "relu",
     ) -> None:
@@ -71,8 +72,10 @@ class ResBlock(nn.Module):
         if expansion != 1:
             parts["narrow"] = inner(n_in, n_hidden, 1)
         n_middle = n_in if expansion == 1 else n_hidden
-        parts["middle"] = inner(n_middle, n_hidden, 3, stride=1 if blur else stride, groups=groups)
-        if blur and stride > 1:
+        if blur == "first" and stride > 1:
+            parts["blur"] = BlurPool(n_middle, stride=1)
+        parts["middle"] = inner(n_middle, n_hidden, 3, stride=1 if blur is True else stride, groups=groups)
+        if blur is True and stride > 1:
             parts["blur"] = BlurPool(n_hidden, stride=stride)
         parts["last"] = last(3, groups=groups) if expansion == 1 else last(1)
         if reduction:

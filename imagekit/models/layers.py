@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from imagekit.errors import ConfigError, did_you_mean
 from imagekit.models.norm import Norm, make_norm
 
 Act = str | Callable[[], nn.Module]
+Blur = bool | Literal["first"]
 
 
 class GeneralRelu(nn.Module):
@@ -235,6 +236,16 @@ def check_count(count: object, *, name: str, model: str, least: int = 1) -> None
             f"{name} is {count!r}, must be a whole number of at least {least}",
             where=f"{model}: {name}",
             fix=f"set {name} to {least} or more",
+        )
+
+
+def check_blur(blur: object, *, name: str, model: str) -> None:
+    """Raise ConfigError unless blur is True, False or "first"."""
+    if type(blur) is not bool and blur != "first":
+        raise ConfigError(
+            f'{name} is {blur!r}, must be true, false or "first"',
+            where=f"{model}: {name}",
+            fix=f'set {name} to true to blur behind the convolution, or to "first" to blur before it, which costs less',
         )
 
 

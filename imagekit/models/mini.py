@@ -12,7 +12,18 @@ from torch import nn
 
 from imagekit.errors import ConfigError
 from imagekit.models.init import init_cnn
-from imagekit.models.layers import Act, BlurPool, Lambda, check_count, check_flag, conv_norm_act, flatten, max_pool
+from imagekit.models.layers import (
+    Act,
+    Blur,
+    BlurPool,
+    Lambda,
+    check_blur,
+    check_count,
+    check_flag,
+    conv_norm_act,
+    flatten,
+    max_pool,
+)
 from imagekit.models.norm import Norm
 
 
@@ -27,22 +38,24 @@ def mini_net(
     act: Act = "mish",
     norm: Norm = "batch",
     blur: bool = False,
-    blur_stem: bool = False,
+    blur_stem: Blur = False,
 ) -> nn.Sequential:
     """[B, C, H, W] of any H and W to [B, K] logits: a stem of stride 2, a stage per width, max pools between, linear.
 
     A stage is a 3x3 convolution within each channel, which makes `expand` channels of each, and one across them, 1x1 or
     of another odd kernel_size; each with norm and activation. With 1x1 they take about a ninth of the work of a full
     3x3; with 3x3 and expand 4 it is a plain network of few and wide layers. stem: its channels, None for widths[0].
-    blur: the pools blur, see `BlurPool`; blur_stem: the stem too. Kaiming weights from torch's global generator;
-    `create_model` makes that a function of a seed. Raises ConfigError for an option that cannot be.
-    Sources: Howard et al. 2017, arXiv:1704.04861; Page 2020, Imagenette experiments.
+    blur: the pools blur, see `BlurPool`; blur_stem: the stem too, "first" before its convolution. Kaiming weights from
+    torch's global generator; `create_model` makes that a function of a seed. Raises ConfigError for an option that
+    cannot be. Sources: Howard et al. 2017, arXiv:1704.04861; Page 2020, Imagenette experiments.
     """
     _check(c_in, c_out, widths, stem=stem, expand=expand, blur=blur, blur_stem=blur_stem)
     n_in = widths[0] if stem is None else stem
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    parts["stem"] = conv_norm_act(c_in, n_in, 3, stride=1 if blur_stem else 2, norm=norm, act=act)
-    if blur_stem:
+    if blur_stem == "first":
+        parts["stem_blur"] = BlurPool(c_in, stride=1)
+    parts["stem"] = conv_norm_act(c_in, n_in, 3, stride=1 if blur_stem is True else 2, norm=norm, act=act)
+    if blur_stem is True:
         parts["stem_blur"] = BlurPool(n_in)
     for i, n_out in enumerate(widths):
         if i:
@@ -59,13 +72,13 @@ def mini_net(
 
 
 def _check(
-    c_in: int, c_out: int, widths: Sequence[int], *, stem: int | None, expand: int, blur: bool, blur_stem: bool
+    c_in: int, c_out: int, widths: Sequence[int], *, stem: int | None, expand: int, blur: bool, blur_stem: Blur
 ) -> None:
     counts = {"c_in": c_in, "c_out": c_out, "expand": expand, **({} if stem is None else {"stem": stem})}
     for name, count in (*counts.items(), *((f"widths[{i}]", n) for i, n in enumerate(widths))):
         check_count(count, name=name, model="mini")
-    for name, flag in (("blur", blur), ("blur_stem", blur_stem)):
-        check_flag(flag, name=name, model="mini")
+    check_flag(blur, name="blur", model="mini")
+    check_blur(blur_stem, name="blur_stem", model="mini")
     if not widths:
         raise ConfigError(
             "widths is empty, must name at least one stage",

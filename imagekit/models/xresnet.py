@@ -15,7 +15,17 @@ from torch import nn
 from imagekit.errors import ConfigError
 from imagekit.models.blocks import ResBlock
 from imagekit.models.init import init_cnn
-from imagekit.models.layers import Act, BlurPool, Lambda, check_count, check_flag, conv_norm_act, flatten, max_pool
+from imagekit.models.layers import (
+    Act,
+    Blur,
+    BlurPool,
+    Lambda,
+    check_blur,
+    check_count,
+    conv_norm_act,
+    flatten,
+    max_pool,
+)
 from imagekit.models.norm import Norm
 
 STEM = (32, 64, 64)
@@ -32,8 +42,8 @@ def xresnet(
     base_width: int = 64,
     act: Act = "relu",
     norm: Norm = "batch",
-    blur: bool = False,
-    blur_stem: bool = False,
+    blur: Blur = False,
+    blur_stem: Blur = False,
     stem: Sequence[int] = STEM,
     reduction: int = 0,
 ) -> nn.Sequential:
@@ -43,21 +53,23 @@ def xresnet(
     stem: the channels of its convolutions; they and the pool divide the sides by 4, every stage but the first by 2,
     rounding up. expansion: of `ResBlock`; 1 for the networks below 50 layers, 4 from there on. The hidden channels
     double from stage to stage; groups and base_width make them base_width / 64 * groups times as many, as in ResNeXt.
-    act, norm: names or functions, see `make_act` and `make_norm`. blur: see `BlurPool`, of the pool and the blocks;
-    blur_stem: of the stem's stride too. reduction: see `SqueezeExcite`; 0 for none. Kaiming weights and zero biases in
-    all convolutions and the linear layer, from torch's global generator; `create_model` makes that a function of a
-    seed. Raises ConfigError for an option that cannot be. Sources: He et al. 2018, arXiv:1812.01187; fast.ai course v3,
-    lesson 11; Xie et al. 2016, arXiv:1611.05431.
+    act, norm: names or functions, see `make_act` and `make_norm`. blur: see `ResBlock`, of the blocks, and of the pool;
+    blur_stem: of the stem's stride, likewise. reduction: see `SqueezeExcite`; 0 for none. Kaiming weights and zero
+    biases in all convolutions and the linear layer, from torch's global generator; `create_model` makes that a function
+    of a seed. Raises ConfigError for an option that cannot be. Sources: He et al. 2018, arXiv:1812.01187; fast.ai
+    course v3, lesson 11; Xie et al. 2016, arXiv:1611.05431.
     """
     counts = {"c_in": c_in, "c_out": c_out, "expansion": expansion, "groups": groups, "base_width": base_width}
     _check(counts, {"n_blocks": n_blocks, "stem": stem}, {"blur": blur, "blur_stem": blur_stem}, reduction=reduction)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for i, (n_in, n_out) in enumerate(pairwise((c_in, *stem))):
-        stride = 1 if i or blur_stem else 2
+        if not i and blur_stem == "first":
+            parts["stem_blur"] = BlurPool(n_in, stride=1)
+        stride = 1 if i or blur_stem is True else 2
         parts[f"stem{i + 1}"] = conv_norm_act(n_in, n_out, 3, stride=stride, norm=norm, act=act)
-        if not i and blur_stem:
+        if not i and blur_stem is True:
             parts["stem_blur"] = BlurPool(n_out)
-    parts["pool"] = max_pool(stem[-1], blur=blur)
+    parts["pool"] = max_pool(stem[-1], blur=bool(blur))
     block = partial(ResBlock, expansion, groups=groups, act=act, norm=norm, blur=blur, reduction=reduction)
     n_channels = stem[-1]
     for i, n in enumerate(n_blocks):
@@ -85,14 +97,14 @@ xse_resnext50 = partial(xresnext50, reduction=16)  # 25,578,330
 
 
 def _check(
-    counts: Mapping[str, int], lists: Mapping[str, Sequence[int]], flags: Mapping[str, bool], *, reduction: int
+    counts: Mapping[str, int], lists: Mapping[str, Sequence[int]], blurs: Mapping[str, Blur], *, reduction: int
 ) -> None:
     listed = {f"{name}[{i}]": count for name, told in lists.items() for i, count in enumerate(told)}
     for name, count in {**counts, **listed}.items():
         check_count(count, name=name, model="xresnet")
     check_count(reduction, name="reduction", model="xresnet", least=0)
-    for name, flag in flags.items():
-        check_flag(flag, name=name, model="xresnet")
+    for name, blur in blurs.items():
+        check_blur(blur, name=name, model="xresnet")
     for name, of, example in (("n_blocks", "stage", "[2, 2, 2, 2]"), ("stem", "convolution", "[32, 64, 64]")):
         if not lists[name]:
             raise ConfigError(

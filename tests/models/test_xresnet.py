@@ -153,9 +153,19 @@ def test_a_blurred_stem_convolves_every_pixel_and_halves_the_sides_behind():
     assert blurred[:2](x).shape == plain[:1](x).shape == (1, 32, 9, 9)
 
 
-@pytest.mark.parametrize("is_blurred", [True, False])
-def test_weights_with_and_without_blur_load_into_one_another(is_blurred):
-    source, target = _small(blur=is_blurred), _small(blur=not is_blurred)
+def test_a_blur_that_comes_first_leaves_the_convolution_its_stride():
+    model = _small(blur="first", blur_stem="first")
+
+    block = model.stage2[0].convs
+    assert [name for name, _ in model.named_children()][:2] == ["stem_blur", "stem1"]
+    assert [name for name, _ in block.named_children()] == ["blur", "middle", "last"]
+    assert (block.middle.conv.stride, block.blur.stride, model.stem1.conv.stride) == ((2, 2), 1, (2, 2))
+    assert model(torch.zeros(2, 3, 33, 31)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(("of_source", "of_target"), [(True, False), (False, True), ("first", True), (False, "first")])
+def test_weights_with_and_without_blur_load_into_one_another(of_source, of_target):
+    source, target = _small(blur=of_source, blur_stem=of_source), _small(blur=of_target, blur_stem=of_target)
 
     target.load_state_dict(source.state_dict())
 
@@ -197,10 +207,12 @@ def test_a_network_without_stages_is_refused():
     )
 
 
-def test_a_blur_that_is_no_truth_value_is_refused():
+@pytest.mark.parametrize("name", ["blur", "blur_stem"])
+def test_a_blur_that_cannot_be_is_refused(name):
     with pytest.raises(ConfigError) as caught:
-        xresnet18(blur="no")
+        xresnet18(**{name: "no"})
 
     assert str(caught.value) == (
-        "blur is 'no', must be true or false\n  where: xresnet: blur\n  fix: set blur to true or false"
+        f"{name} is 'no', must be true, false or \"first\"\n  where: xresnet: {name}\n"
+        f'  fix: set {name} to true to blur behind the convolution, or to "first" to blur before it, which costs less'
     )
