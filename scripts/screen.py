@@ -143,15 +143,15 @@ def report(name: str, screen: Mapping[str, Any]) -> None:
     rows = [row for row in rows_of(name) if row["settings"] in wanted]
     n_free = len(rows) - len(factors) - 1
     print(f"{name}: {len(rows)} of {N_RUNS} runs, {len(factors)} factors")
-    if n_free < 1:
-        print("too few runs for effects")
+    signs = np.array([[1, *(row["levels"][factor] for factor in factors)] for row in rows], dtype=float)
+    if n_free < 1 or np.linalg.matrix_rank(signs) < signs.shape[1]:
+        print("too few runs to tell the effects apart")
         return
     for response in MEASURED:
         values = np.array([row["measured"].get(response, math.nan) for row in rows])
         if np.isnan(values).any():
             continue
         is_time = response.endswith("_s")
-        signs = np.array([[1, *(row["levels"][factor] for factor in factors)] for row in rows], dtype=float)
         effects, errors = estimate(signs, np.log(values) if is_time else values)
         print(f"\n{response}: mean {values.mean():.4f}, {n_free} degrees of freedom")
         for effect, error, factor in sorted(zip(effects, errors, factors, strict=True), key=lambda each: -abs(each[0])):

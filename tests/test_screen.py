@@ -101,3 +101,21 @@ def test_the_report_is_of_the_runs_that_are_kept_and_whose_settings_are_those_of
     assert "valid_accuracy: mean 0.5000, 29 degrees of freedom\n  f0                   +0.2000 +- 0.0000\n" in told
     assert "train_s: mean 10.5000" in told
     assert "f0                   x 1.100 +- " in told
+
+
+def test_runs_that_do_not_tell_the_factors_apart_have_no_effects(screen, capsys):
+    made = design("A", "B")
+    rows = [
+        {
+            "screen": "mine",
+            "levels": screen.levels(made, number),
+            "settings": screen.settings(made, number),
+            "measured": {"valid_accuracy": 0.5},
+        }
+        for number in range(0, screen.N_RUNS, 4)  # both factors low in all of them
+    ]
+    screen.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    screen.report("mine", made)
+
+    assert capsys.readouterr().out == "mine: 8 of 32 runs, 2 factors\ntoo few runs to tell the effects apart\n"
