@@ -80,16 +80,16 @@ def test_effects_and_their_errors_are_those_of_least_squares(screen):
     assert errors == pytest.approx([2 * 0.01 / np.sqrt(32)] * 3, rel=0.3)  # 28 degrees of freedom
 
 
+def row_of(screen: ModuleType, made: dict[str, Any], number: int, **measured: float) -> dict[str, Any]:
+    told = {"levels": screen.levels(made, number), "settings": screen.settings(made, number)}
+    return {"screen": "mine", **told, "measured": measured}
+
+
 def test_the_report_is_of_the_runs_that_are_kept_and_whose_settings_are_those_of_the_screen(screen, capsys):
     made = design("A", "B")
     rows = [
-        {
-            "screen": "mine",
-            "levels": screen.levels(made, number),
-            "settings": screen.settings(made, number),
-            "measured": {"valid_accuracy": 0.5 + 0.1 * screen.levels(made, number)["f0"], "train_s": 10.0 + number % 2},
-        }
-        for number in range(screen.N_RUNS)
+        row_of(screen, made, n, valid_accuracy=0.5 + 0.1 * screen.levels(made, n)["f0"], train_s=10.0 + n % 2)
+        for n in range(screen.N_RUNS)
     ]
     rows.append(rows[0] | {"settings": {"lr": 3.0}})
     screen.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -105,15 +105,8 @@ def test_the_report_is_of_the_runs_that_are_kept_and_whose_settings_are_those_of
 
 def test_runs_that_do_not_tell_the_factors_apart_have_no_effects(screen, capsys):
     made = design("A", "B")
-    rows = [
-        {
-            "screen": "mine",
-            "levels": screen.levels(made, number),
-            "settings": screen.settings(made, number),
-            "measured": {"valid_accuracy": 0.5},
-        }
-        for number in range(0, screen.N_RUNS, 4)  # both factors low in all of them
-    ]
+    # both factors low in all of them
+    rows = [row_of(screen, made, number, valid_accuracy=0.5) for number in range(0, screen.N_RUNS, 4)]
     screen.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     screen.report("mine", made)

@@ -40,16 +40,19 @@ def output_option(help: str, *, required: bool = True) -> Decorator:
     return click.option("-o", "--output", type=click.Path(path_type=Path), required=required, help=help)
 
 
-def workers_option(function: F) -> F:
+def make_workers_option(help: str, *, least: int) -> Decorator:
     """`--workers N`; the parameter is `workers: int`, by default the cores this process may use."""
     return click.option(
         "--workers",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=least),
         default=count_cores,
         show_default="cores",
         metavar="N",
-        help="Worker processes.",
-    )(function)
+        help=help,
+    )
+
+
+workers_option = make_workers_option("Worker processes.", least=1)
 
 
 def seed_option(function: F) -> F:

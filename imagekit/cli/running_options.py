@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from imagekit.environment import count_cores
+from imagekit.cli.options import make_workers_option
 from imagekit.errors import UsageError
 from imagekit.files.sizes import parse_bytes
 
@@ -26,14 +26,7 @@ cache_limit_option = click.option(
     help="Most that a cache may take: 800MB, 20GB.  [default: half of what is free]",
 )
 
-decoders_option = click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=count_cores,
-    show_default="cores",
-    metavar="N",
-    help="Processes that decode; 0 for the one that computes.",
-)
+decoders_option = make_workers_option("Processes that decode; 0 for the one that computes.", least=0)
 
 _OPTIONS = (
     decoders_option,

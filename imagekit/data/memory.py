@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_GROUPS = Path("/sys/fs/cgroup")
+from imagekit.environment import memory
+
 _UNLIMITED = 1 << 60  # version 1 says so by the largest number of pages
 # of a control group's memory, what the system takes back before it ends anybody: files that were read
 _RECLAIMABLE = ("active_file", "inactive_file", "total_active_file", "total_inactive_file")
 
 
-def free_memory(*, proc: Path = Path("/proc"), groups: Path = _GROUPS) -> int:
+def free_memory(*, own: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that this process may still take: what the system has available, and what every control group allows.
 
-    Where a system does not say what is available (macOS), half of its memory. proc, groups: where the kernel tells.
+    Where a system does not say what is available (macOS), half of its memory. own, groups: files of the kernel.
     """
-    return min([_available(proc / "meminfo"), *_left_by_groups(proc / "self/cgroup", groups)])
-
-
-def _available(meminfo: Path) -> int:
-    words = dict(line.split(":", 1) for line in _text(meminfo).splitlines() if ":" in line)
-    if "MemAvailable" in words:
-        return int(words["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    told = memory()
+    available = told["available_bytes"]
+    if available is None:
+        available = (told["total_bytes"] or 0) // 2
+    return min([available, *_left_by_groups(own, groups)])
 
 
 def _left_by_groups(own: Path, groups: Path) -> Iterator[int]:

@@ -105,10 +105,9 @@ class ItemPipeline(Drawing[Transform]):
         keys_B: of this epoch; lasting_B: the same in every epoch.
         """
         draws_BN = self.draw(keys_B)
-        if self._turning:
-            lasting_BN = self.draw(lasting_B)
-            for part, turn in self._turning:
-                draws_BN[:, part] = (lasting_BN[:, part] + epoch * turn) % 1
+        lasting_BN = self.draw(lasting_B)
+        for part, turn in self._turning:
+            draws_BN[:, part] = (lasting_BN[:, part] + epoch * turn) % 1
         return draws_BN
 
     def fixed(self, item: Any) -> Any:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from imagekit.data import memory
 from imagekit.data.memory import free_memory
 
-AVAILABLE = "MemTotal: 9000 kB\nMemAvailable: 5000 kB\n"
 OURS = "/jobs/ours"
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
+    """What the system says of its memory."""
+    told: dict[str, int | None] = {"total_bytes": 9_000_000, "available_bytes": 5_120_000}
+    monkeypatch.setattr(memory, "memory", lambda: told)
+    return told
 
 
 def free(folder: Path, files: dict[str, str]) -> int:
@@ -19,7 +26,7 @@ def free(folder: Path, files: dict[str, str]) -> int:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return free_memory(proc=folder / "proc", groups=folder / "groups")
+    return free_memory(own=folder / "own", groups=folder / "groups")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,7 @@ def free(folder: Path, files: dict[str, str]) -> int:
     ids=["alone", "own", "outer", "root", "unlimited", "large", "files", "over"],
 )  # fmt: skip
 def test_what_the_system_has_and_every_control_group_leaves(tmp_path, files, n_bytes):
-    told = free(tmp_path, {"proc/meminfo": AVAILABLE, "proc/self/cgroup": f"0::{OURS}\n", **files})
+    told = free(tmp_path, {"own": f"0::{OURS}\n", **files})
 
     assert told == n_bytes
 
@@ -59,8 +66,7 @@ def test_groups_of_version_1_are_known_too(tmp_path, limit, n_bytes):
     told = free(
         tmp_path,
         {
-            "proc/meminfo": AVAILABLE,
-            "proc/self/cgroup": f"3:cpu,cpuacct:/other\n2:memory:{OURS}\n0::/\n",
+            "own": f"3:cpu,cpuacct:/other\n2:memory:{OURS}\n0::/\n",
             f"{group}/memory.limit_in_bytes": limit,
             f"{group}/memory.usage_in_bytes": "1096000",
             f"{group}/memory.stat": "active_file 1\ntotal_active_file 100000\ntotal_inactive_file 200000\n",
@@ -70,7 +76,7 @@ def test_groups_of_version_1_are_known_too(tmp_path, limit, n_bytes):
     assert told == n_bytes
 
 
-def test_where_nothing_is_told_half_of_the_memory_counts(tmp_path):
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def test_where_nothing_is_told_of_what_is_available_half_of_the_memory_counts(tmp_path, machine):
+    machine["available_bytes"] = None
 
-    assert free(tmp_path, {}) == whole // 2
+    assert free(tmp_path, {}) == 4_500_000
