@@ -44,7 +44,7 @@ from imagekit.training.running import Running
 RESULTS = Path(__file__).resolve().parent / "results" / "train.jsonl"
 AS_SYNTHETIC = "--as-synthetic"  # what makes this script `imagekit` with batches of noise
 BAR = 1.15
-OF_TIMING = ("cache", "workers", "train_s", "data_wait_s", "valid_s", "batches")
+OF_TIMING = ("cache", "workers", "train_s", "data_wait_s", "valid_s", "batches", "images")
 
 
 class Result(NamedTuple):
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--peer", help="command of the other program, {seed} filled in")
     parser.add_argument("--synthetic", action="store_true", help="also train on one synthetic batch")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="seeds from this one on, to go on")
     parser.add_argument("--only", choices=["peer", "imagekit", "synthetic"], help="run one of them, to go on")
     parser.add_argument("--options", default="--epochs 5 --size 128", help="options of imagekit train")
     told = parser.parse_args()
@@ -71,7 +72,7 @@ def main() -> None:
     if "peer" in systems and told.peer is None:
         parser.error("--only peer needs --peer")
     results: dict[str, list[Result]] = {name: [] for name in systems}
-    for seed in range(told.seeds):
+    for seed in range(told.first_seed, told.first_seed + told.seeds):
         for system in systems:
             result = run(system, seed, told)
             results[system].append(result)

@@ -36,31 +36,38 @@ def orthogonalise(matrices: Sequence[Tensor], *, n_steps: int = 5) -> list[Tenso
 
 def newton_schulz(x: Tensor, *, n_steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     """x (a + b (x'x) + c (x'x)^2), n_steps times, from x over its norm. x: [M, N] or [B, M, N]; the same in dtype."""
-    a, b, c = COEFFICIENTS
-    add_product = torch.addmm if x.dim() == 2 else torch.baddbmm
     is_tall = x.shape[-2] > x.shape[-1]
-    y = x.to(dtype)
-    y = y.mT if is_tall else y  # the smaller of the two products
-    y = y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=EPS)  # the largest singular value is at most 1
-    if y.device.type == "cpu" and _LARGE <= y.shape[-2] <= y.shape[-1] / _WIDE:
-        y = _by_gram(y, n_steps=n_steps)
+    wide = x.mT if is_tall else x  # the smaller of the two products
+    if x.device.type == "cpu" and _LARGE <= wide.shape[-2] <= wide.shape[-1] / _WIDE:
+        y = _by_gram(wide, n_steps=n_steps).to(dtype)
     else:
-        for _ in range(n_steps):
-            gram = y @ y.mT
-            y = add_product(y, add_product(gram, gram, gram, beta=b, alpha=c), y, beta=a)
+        y = _on_matrix(wide.to(dtype), n_steps=n_steps)
     return y.mT if is_tall else y
 
 
-def _by_gram(y: Tensor, *, n_steps: int) -> Tensor:
-    """The same steps on y y' alone, [M, M]: y is multiplied twice in all, not twice a step.
-
-    What a step multiplies y by is a polynomial of that product, and so is the next product: all of them commute. In
-    float32: rounding to bfloat16 makes small eigenvalues negative, which the polynomial drives apart.
-    """
+def _on_matrix(y: Tensor, *, n_steps: int) -> Tensor:
     a, b, c = COEFFICIENTS
     add_product = torch.addmm if y.dim() == 2 else torch.baddbmm
-    wide = y.to(torch.promote_types(y.dtype, torch.float32))
+    y = y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=EPS)  # the largest singular value is at most 1
+    for _ in range(n_steps):
+        gram = y @ y.mT
+        y = add_product(y, add_product(gram, gram, gram, beta=b, alpha=c), y, beta=a)
+    return y
+
+
+def _by_gram(x: Tensor, *, n_steps: int) -> Tensor:
+    """The same steps on x x' alone, [M, M]: x is read twice in all, not twice a step, and not copied.
+
+    What a step multiplies by is a polynomial of that product, and so is the next product: all of them commute. In
+    float32: rounding to bfloat16 makes small eigenvalues negative, which the polynomial drives apart. So is the last
+    product: the factor is up to 500 for small singular values and about 1 for a large one, which would be lost.
+    """
+    a, b, c = COEFFICIENTS
+    add_product = torch.addmm if x.dim() == 2 else torch.baddbmm
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     gram = wide @ wide.mT
+    scale = 1 / gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None].sqrt().clamp(min=EPS)
+    gram = gram * scale.square()
     factor: Tensor | None = None
     for step in range(n_steps):
         made = add_product(gram, gram, gram, beta=b, alpha=c)
@@ -68,8 +75,7 @@ def _by_gram(y: Tensor, *, n_steps: int) -> Tensor:
         factor = made if factor is None else made @ factor
         if step + 1 < n_steps:
             gram = made @ gram @ made
-    # in float32 too: the factor is up to 500 for small singular values and about 1 for a large one, which would be lost
-    return y if factor is None else (factor @ wide).to(y.dtype)
+    return wide * scale if factor is None else (factor * scale) @ wide
 
 
 def match_shape_scale(shape: torch.Size, kind: str) -> float:

@@ -180,8 +180,18 @@ class FactoredSqrGrad:
 
 
 def as_matrix(tensor: Tensor) -> Tensor:
-    """Weights as [out, everything else]; a view where their memory order allows."""
+    """Weights as [out, everything else], the rest in the order in which it lies in memory: a view of either layout."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).flatten(1)
     return tensor if tensor.dim() == 2 else tensor.flatten(1)
+
+
+def from_matrix(matrix: Tensor, like: Tensor) -> Tensor:
+    """What `as_matrix` made a matrix of, given back the shape and the layout of `like`; a view."""
+    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        n_out, channels, height, width = like.shape
+        return matrix.view(n_out, height, width, channels).permute(0, 3, 1, 2)
+    return matrix.view(like.shape)
 
 
 @dataclass(frozen=True)

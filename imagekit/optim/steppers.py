@@ -14,7 +14,7 @@ from torch import Tensor
 from imagekit.optim.lists import Lists, multiply_
 from imagekit.optim.matrices import match_shape_scale, orthogonalise
 from imagekit.optim.parts import stepper
-from imagekit.optim.stats import as_matrix, debias, rms_roots, warm_momentum
+from imagekit.optim.stats import as_matrix, debias, from_matrix, rms_roots, warm_momentum
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam and its kin need remembered
 
@@ -251,12 +251,13 @@ def muon_step(
 ) -> None:
     """The averaged gradient made orthogonal: every direction of a matrix learns at one rate.
 
-    Convolutions count as [out, in * kernel]. ns_steps: of Newton and Schulz. adjust_lr_fn: "original", times
-    sqrt(max(1, rows / columns)), or "match_rms_adamw", times 0.2 * sqrt(max(rows, columns)), steps of AdamW's size.
-    Sources: Jordan 2024, Muon; Liu and others 2025, arXiv:2502.16982, for the size.
+    Convolutions count as [out, in * kernel], in either memory layout. ns_steps: of Newton and Schulz. adjust_lr_fn:
+    "original", times sqrt(max(1, rows / columns)), or "match_rms_adamw", times 0.2 * sqrt(max(rows, columns)), steps of
+    AdamW's size. Sources: Jordan 2024, Muon; Liu and others 2025, arXiv:2502.16982, for the size.
     """
     averages = x.state["momentum_buffer"]
     updates = list(torch._foreach_lerp(x.grads, averages, momentum)) if nesterov else averages
     matrices = orthogonalise([as_matrix(update) for update in updates], n_steps=ns_steps)
-    for param, matrix in zip(x.params, matrices, strict=True):
-        param.add_(matrix.view(param.shape), alpha=-lr * match_shape_scale(matrix.shape, adjust_lr_fn))
+    for param, update, matrix in zip(x.params, updates, matrices, strict=True):
+        step_size = lr * match_shape_scale(matrix.shape, adjust_lr_fn)
+        param.add_(from_matrix(matrix, update), alpha=-step_size)

@@ -12,7 +12,7 @@ from torch import nn
 from imagekit.optim.matrices import newton_schulz, orthogonalise
 from imagekit.optim.optimizer import Optimizer
 from imagekit.optim.presets import create_optimizer
-from imagekit.optim.stats import AverageGrad, AverageSqrGrad, StepCount
+from imagekit.optim.stats import AverageGrad, AverageSqrGrad, StepCount, as_matrix, from_matrix
 from imagekit.optim.steppers import adam_step, is_matrix
 
 N_STEPS = 30
@@ -317,6 +317,32 @@ def test_matrices_of_one_shape_go_through_together_and_come_back_in_their_places
 
 def test_a_matrix_of_zeros_stays_zeros():
     assert orthogonalise([torch.zeros(3, 4)])[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (6, 2, 1, 1), (1, 4, 3, 5), (5, 1, 2, 2)])
+def test_a_convolution_is_a_matrix_of_its_own_memory_in_either_layout(shape):
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    for laid in (weights, weights.to(memory_format=torch.channels_last)):
+        matrix = as_matrix(laid)
+
+        assert matrix.shape == (shape[0], weights[0].numel())
+        assert matrix.data_ptr() == laid.data_ptr()
+        assert torch.equal(from_matrix(matrix, laid), weights)
+
+
+@pytest.mark.parametrize("n_out", [8, 256])  # 256 rows of 1152 take the way of the products
+def test_muon_takes_the_same_step_in_either_memory_layout(n_out):
+    ends = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        generator = torch.Generator().manual_seed(0)
+        weights = nn.Parameter(torch.randn(n_out, 128, 3, 3, generator=generator).to(memory_format=layout))
+        weights.grad = torch.randn(n_out, 128, 3, 3, generator=generator).to(memory_format=layout)
+        before = weights.detach().clone()
+        create_optimizer("muon", [weights], lr=0.1).step()
+        ends.append(weights.detach() - before)
+
+    assert (ends[0] - ends[1]).norm() <= 0.02 * ends[0].norm()
+    assert ends[0].norm() > 0
 
 
 @pytest.mark.parametrize(("kind", "scale"), [("original", math.sqrt(2)), ("match_rms_adamw", 0.2 * math.sqrt(8))])
