@@ -305,6 +305,19 @@ def test_a_direction_far_above_the_others_is_as_exact_in_a_wide_matrix():
     assert (u[:, 0] @ found @ v[0] - u[:, 0] @ wanted @ v[0]).abs() <= 0.05
 
 
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 5])  # up to three the products of the rows are in bfloat16
+def test_rounding_costs_little_in_a_wide_matrix_where_two_directions_stand_out(n_steps):
+    generator = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(256, 1040, generator=generator, dtype=torch.float64), full_matrices=False)
+    matrix = u * torch.tensor([1.0] * 2 + [1e-3] * 254, dtype=torch.float64) @ v
+
+    found = newton_schulz(matrix.float(), n_steps=n_steps).double()
+
+    wanted = newton_schulz(matrix, n_steps=n_steps, dtype=torch.float64)
+    assert (found - wanted).norm() <= 0.15 * wanted.norm()
+    assert (u[:, 0] @ found @ v[0] - u[:, 0] @ wanted @ v[0]).abs() <= 0.05
+
+
 def test_matrices_of_one_shape_go_through_together_and_come_back_in_their_places():
     generator = torch.Generator().manual_seed(0)
     matrices = [torch.randn(shape, generator=generator) for shape in [(4, 6), (8, 3), (4, 6), (8, 3), (5, 5)]]

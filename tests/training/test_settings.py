@@ -207,7 +207,8 @@ def test_an_unknown_preset_names_the_nearest():
 
     assert str(caught.value) == (
         'preset is "lesson", which is not known\n  where: preset\n'
-        '  fix: did you mean "lesson-cnn"? known: cnn-5, lesson-adam, lesson-cnn, lesson-lamb, lesson-lsuv, xresnet18-5'
+        '  fix: did you mean "lesson-cnn"? known: cnn-5, imagenette-5, imagenette-5-cpu, lesson-adam, lesson-cnn, '
+        "lesson-lamb, lesson-lsuv, xresnet18-5"
     )
 
 
