@@ -5,13 +5,15 @@
 
 A screen is a two-level fractional factorial. SCREEN.toml has `[base]`, the settings of every run, and a table
 `[factors.NAME]` each with `low` and `high`, settings that this factor brings, and `column`: a letter of a base factor,
-A to E, or a product of three or five of them (then main effects are free of what two factors do together; of more than
-five factors these are mixed with one another). A key that ends in `*` multiplies what was set before. 2^5 = 32 runs, in
-an order drawn by lot, each a whole `imagekit train` with a seed of its own; a row a run is added to
-scripts/results/screens.jsonl, and runs that are there already are not made again.
+the first ones of A to E, or a product of three or five of them (then main effects are free of what two factors do
+together; of more factors than letters these are mixed with one another). `resolution = 3` allows products of two and
+four too: more factors, whose effects are mixed with what two others do together. A key that ends in `*` multiplies what
+was set before. Two to the power of the letters are the runs, 32 for five, in an order drawn by lot, each a whole
+`imagekit train` with a seed of its own; a row a run is added to scripts/results/screens.jsonl, and runs that are there
+already are not made again.
 
 MANIFEST should hold no image that a finished recipe is judged by. The report has, for every factor, the mean over the
-16 runs with it less that over the 16 without, and the standard error from what main effects leave unexplained.
+runs with it less that over those without, and the standard error from what main effects leave unexplained.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ from imagekit.training.toml_text import toml
 
 RESULTS = Path(__file__).with_name("results") / "screens.jsonl"
 LETTERS = "ABCDE"
-N_RUNS = 2 ** len(LETTERS)
 MEASURED = ("valid_accuracy", "valid_ema_accuracy", "valid_loss", "train_s")
 
 
@@ -55,25 +56,44 @@ def main() -> None:
     if not told.report:
         if told.manifest is None:
             parser.error("MANIFEST is needed to make runs")
-        first, last = (int(each) for each in (told.only or f"0-{N_RUNS - 1}").split("-"))
-        for place in range(first, last + 1):
-            make_run(told.screen.stem, screen, int(order()[place]), told.manifest)
+        numbers = order(n_runs(screen))
+        first, last = (int(each) for each in (told.only or f"0-{len(numbers) - 1}").split("-"))
+        for number in numbers[first : last + 1]:
+            make_run(told.screen.stem, screen, int(number), told.manifest)
     report(told.screen.stem, screen)
 
 
 def check(screen: Mapping[str, Any]) -> None:
-    """Exit where the design is none of resolution IV."""
+    """Exit where the design is none of resolution IV, or III where that is wanted."""
     columns = [factor["column"] for factor in screen["factors"].values()]
+    letters, any_number = LETTERS[: n_letters(screen)], screen.get("resolution", 4) == 3
     for column in columns:
-        if len(column) % 2 == 0 or not set(column) <= set(LETTERS) or len(set(column)) != len(column):
-            raise SystemExit(f"column {column!r} is no product of one, three or five of the letters {LETTERS}")
+        is_odd = len(column) % 2 == 1
+        if (
+            not column
+            or not (is_odd or any_number)
+            or not set(column) <= set(letters)
+            or len(set(column)) != len(column)
+        ):
+            many = "some" if any_number else "one, three or five"
+            raise SystemExit(f"column {column!r} is no product of {many} of the letters {letters}")
     if len(set(columns)) != len(columns):
         raise SystemExit("two factors have the same column: their effects could not be told apart")
 
 
-def order() -> npt.NDArray[np.int64]:
-    """The order in which the runs are made, so that a drift of the machine is no effect."""
-    return np.random.default_rng(0).permutation(N_RUNS)
+def n_letters(screen: Mapping[str, Any]) -> int:
+    """How many base factors there are: as many as stand alone in a column."""
+    return sum(len(factor["column"]) == 1 for factor in screen["factors"].values())
+
+
+def n_runs(screen: Mapping[str, Any]) -> int:
+    """All runs of a screen."""
+    return int(2 ** n_letters(screen))
+
+
+def order(n: int) -> npt.NDArray[np.int64]:
+    """The order in which n runs are made, so that a drift of the machine is no effect."""
+    return np.random.default_rng(0).permutation(n)
 
 
 def levels(screen: Mapping[str, Any], number: int) -> dict[str, int]:
@@ -139,10 +159,11 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 def report(name: str, screen: Mapping[str, Any]) -> None:
     """The effects of every factor on everything that was measured."""
     factors = list(screen["factors"])
-    wanted = [settings(screen, number) for number in range(N_RUNS)]
+    n_all = n_runs(screen)
+    wanted = [settings(screen, number) for number in range(n_all)]
     rows = [row for row in rows_of(name) if row["settings"] in wanted]
     n_free = len(rows) - len(factors) - 1
-    print(f"{name}: {len(rows)} of {N_RUNS} runs, {len(factors)} factors")
+    print(f"{name}: {len(rows)} of {n_all} runs, {len(factors)} factors")
     signs = np.array([[1, *(row["levels"][factor] for factor in factors)] for row in rows], dtype=float)
     if n_free < 1 or np.linalg.matrix_rank(signs) < signs.shape[1]:
         print("too few runs to tell the effects apart")

@@ -33,7 +33,7 @@ def design(*columns: str) -> dict[str, Any]:
 
 
 def signs_of(screen: ModuleType, made: dict[str, Any]) -> np.ndarray:
-    return np.array([[1, *screen.levels(made, number).values()] for number in range(screen.N_RUNS)], dtype=float)
+    return np.array([[1, *screen.levels(made, number).values()] for number in range(screen.n_runs(made))], dtype=float)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
@@ -45,18 +45,29 @@ def test_every_screen_that_is_shipped_is_orthogonal_and_its_settings_are_known(s
     screen.check(made)
 
     signs = signs_of(screen, made)
-    told = [screen.settings(made, number) for number in (0, screen.N_RUNS - 1)]
+    told = [screen.settings(made, number) for number in (0, screen.n_runs(made) - 1)]
     sets = [[f"{key}={screen.toml(value)}" for key, value in each.items()] for each in told]
     configs = [resolve_settings({}, sets=each).config for each in sets]
 
-    assert np.array_equal(signs.T @ signs, screen.N_RUNS * np.eye(signs.shape[1]))
+    assert np.array_equal(signs.T @ signs, screen.n_runs(made) * np.eye(signs.shape[1]))
     assert all(isinstance(config, TrainConfig) for config in configs)
 
 
-@pytest.mark.parametrize("columns", [("A", "AB"), ("A", "ABF"), ("A", "AAB"), ("ABC", "ABC")])
+@pytest.mark.parametrize("columns", [("A", "B", "AB"), ("A", "B", "ABF"), ("A", "AAA"), ("A", "A"), ("A", "C"), ("",)])
 def test_a_design_whose_effects_could_not_be_told_apart_is_refused(screen, columns):
     with pytest.raises(SystemExit):
         screen.check(design(*columns))
+
+
+def test_products_of_two_need_to_be_asked_for(screen):
+    made = design("A", "B", "C", "AB", "AC", "BC", "ABC") | {"resolution": 3}
+
+    screen.check(made)
+
+    signs = signs_of(screen, made)
+    assert np.array_equal(signs.T @ signs, 8 * np.eye(8))
+    with pytest.raises(SystemExit, match=r"column 'AB' is no product of one, three or five of the letters ABC"):
+        screen.check(made | {"resolution": 4})
 
 
 def test_a_star_multiplies_what_was_set_before(screen):
@@ -70,14 +81,19 @@ def test_a_star_multiplies_what_was_set_before(screen):
 
 
 def test_effects_and_their_errors_are_those_of_least_squares(screen):
-    made = design("A", "B", "ABC")
+    made = design("A", "B", "C", "D", "E")
     signs = signs_of(screen, made)
     noise = np.random.default_rng(0).normal(0, 0.01, len(signs))
 
-    effects, errors = screen.estimate(signs, 0.5 + signs @ [0, 0.02, -0.05, 0] + noise)
+    values = 0.5 + signs @ [0, 0.02, -0.05, 0, 0, 0] + noise
 
-    assert np.abs(np.array(effects) - [0.04, -0.1, 0]).max() < 3 * errors[0]
-    assert errors == pytest.approx([2 * 0.01 / np.sqrt(32)] * 3, rel=0.3)  # 28 degrees of freedom
+    effects, errors = screen.estimate(signs, values)
+
+    means = [values[column > 0].mean() - values[column < 0].mean() for column in signs.T[1:]]
+    left = values - values.mean() - signs[:, 1:] @ means / 2
+    assert effects == pytest.approx(means)
+    assert errors == pytest.approx([2 * np.sqrt((left**2).sum() / 26 / 32)] * 5)  # 26 degrees of freedom
+    assert np.abs(np.array(effects[:2]) - [0.04, -0.1]).max() < 0.01
 
 
 def row_of(screen: ModuleType, made: dict[str, Any], number: int, **measured: float) -> dict[str, Any]:
@@ -86,10 +102,10 @@ def row_of(screen: ModuleType, made: dict[str, Any], number: int, **measured: fl
 
 
 def test_the_report_is_of_the_runs_that_are_kept_and_whose_settings_are_those_of_the_screen(screen, capsys):
-    made = design("A", "B")
+    made = design("A", "B", "C")
     rows = [
         row_of(screen, made, n, valid_accuracy=0.5 + 0.1 * screen.levels(made, n)["f0"], train_s=10.0 + n % 2)
-        for n in range(screen.N_RUNS)
+        for n in range(8)
     ]
     rows.append(rows[0] | {"settings": {"lr": 3.0}})
     screen.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -97,18 +113,18 @@ def test_the_report_is_of_the_runs_that_are_kept_and_whose_settings_are_those_of
     screen.report("mine", made)
 
     told = capsys.readouterr().out
-    assert told.startswith("mine: 32 of 32 runs, 2 factors\n")
-    assert "valid_accuracy: mean 0.5000, 29 degrees of freedom\n  f0                   +0.2000 +- 0.0000\n" in told
+    assert told.startswith("mine: 8 of 8 runs, 3 factors\n")
+    assert "valid_accuracy: mean 0.5000, 4 degrees of freedom\n  f0                   +0.2000 +- 0.0000\n" in told
     assert "train_s: mean 10.5000" in told
     assert "f0                   x 1.100 +- " in told
 
 
 def test_runs_that_do_not_tell_the_factors_apart_have_no_effects(screen, capsys):
-    made = design("A", "B")
-    # both factors low in all of them
-    rows = [row_of(screen, made, number, valid_accuracy=0.5) for number in range(0, screen.N_RUNS, 4)]
+    made = design("A", "B", "C", "D", "E")
+    # both A and B low in all of them
+    rows = [row_of(screen, made, number, valid_accuracy=0.5) for number in range(0, 32, 4)]
     screen.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     screen.report("mine", made)
 
-    assert capsys.readouterr().out == "mine: 8 of 32 runs, 2 factors\ntoo few runs to tell the effects apart\n"
+    assert capsys.readouterr().out == "mine: 8 of 32 runs, 5 factors\ntoo few runs to tell the effects apart\n"

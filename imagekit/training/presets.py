@@ -112,7 +112,8 @@ _IMAGENETTE_5: Mapping[str, Any] = {
 _IMAGENETTE_5_CPU: Mapping[str, Any] = {
     **_IMAGENETTE_5,
     "model_options": {"stem": [32, 64], "n_blocks": [1, 1, 1, 1]},
-    "start_size": 80,
+    "start_size": 64,
+    "grow_until": 0.85,
 }
 
 # scripts/results/lessons.jsonl, by scripts/measure_lessons.py
@@ -154,6 +155,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "imagenette-5-cpu": Preset(
             title="xresnet of one block a stage, Muon, growing images",
             settings=_IMAGENETTE_5_CPU,
+            measured=Measured(accuracy=0.8598, sd=0.0035, seconds=303, **{**_BY_LESSONS, "n": 5}),
         ),
         "imagenette-5": Preset(
             title="xresnet18, Muon",
