@@ -17,6 +17,24 @@ _ROUNDED = 3  # up to so many steps the products bear bfloat16
 ADJUSTMENTS = ("original", "match_rms_adamw")
 
 
+def as_matrix(tensor: Tensor) -> Tensor:
+    """Weights as [out, everything else], a view: a channels-last convolution's columns in the order of its memory.
+
+    What does not mind the order of columns needs no copy then.
+    """
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).flatten(1)
+    return tensor.flatten(1)
+
+
+def from_matrix(matrix: Tensor, like: Tensor) -> Tensor:
+    """What `as_matrix` made a matrix of, given back the shape and the layout of `like`; a view."""
+    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        n_out, channels, height, width = like.shape
+        return matrix.view(n_out, height, width, channels).permute(0, 3, 1, 2)
+    return matrix.view(like.shape)
+
+
 def orthogonalise(matrices: Sequence[Tensor], *, n_steps: int = 5) -> list[Tensor]:
     """Each matrix [m, n] with its singular values brought near 1, its singular vectors kept; bfloat16.
 

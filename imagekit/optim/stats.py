@@ -163,7 +163,7 @@ class FactoredSqrGrad:
     def shapes(self, param: Tensor) -> dict[str, tuple[int, ...]]:
         if param.dim() < 2:
             return {"variance": tuple(param.shape)}
-        rows, columns = as_matrix(param.detach()).shape
+        rows, columns = param.detach().flatten(1).shape
         return {"row_var": (rows, 1), "col_var": (1, columns)}
 
     def update(self, x: Lists, *, beta2_decay: float = -0.8) -> None:
@@ -171,27 +171,12 @@ class FactoredSqrGrad:
         if x.params[0].dim() < 2:
             torch._foreach_lerp_(x.recall("variance"), torch._foreach_mul(x.grads, x.grads), weight)
             return
-        squares = [as_matrix(grad).square() for grad in x.grads]
+        squares = [grad.flatten(1).square() for grad in x.grads]
         for name, axis in (("row_var", 1), ("col_var", 0)):
             means = [square.mean(dim=axis, keepdim=True) for square in squares]
             if name not in x.state:
                 x.state[name] = [torch.zeros_like(mean) for mean in means]
             torch._foreach_lerp_(x.state[name], means, weight)
-
-
-def as_matrix(tensor: Tensor) -> Tensor:
-    """Weights as [out, everything else], the rest in the order in which it lies in memory: a view of either layout."""
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        return tensor.permute(0, 2, 3, 1).flatten(1)
-    return tensor if tensor.dim() == 2 else tensor.flatten(1)
-
-
-def from_matrix(matrix: Tensor, like: Tensor) -> Tensor:
-    """What `as_matrix` made a matrix of, given back the shape and the layout of `like`; a view."""
-    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
-        n_out, channels, height, width = like.shape
-        return matrix.view(n_out, height, width, channels).permute(0, 3, 1, 2)
-    return matrix.view(like.shape)
 
 
 @dataclass(frozen=True)

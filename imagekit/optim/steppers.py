@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from imagekit.optim.lists import Lists, multiply_
-from imagekit.optim.matrices import match_shape_scale, orthogonalise
+from imagekit.optim.matrices import as_matrix, from_matrix, match_shape_scale, orthogonalise
 from imagekit.optim.parts import stepper
-from imagekit.optim.stats import as_matrix, debias, from_matrix, rms_roots, warm_momentum
+from imagekit.optim.stats import debias, rms_roots, warm_momentum
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam and its kin need remembered
 

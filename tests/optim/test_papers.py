@@ -9,10 +9,10 @@ import torch
 from optim.steps import largest_gap, make_params, set_grads, take_steps
 from torch import nn
 
-from imagekit.optim.matrices import newton_schulz, orthogonalise
+from imagekit.optim.matrices import as_matrix, from_matrix, newton_schulz, orthogonalise
 from imagekit.optim.optimizer import Optimizer
-from imagekit.optim.presets import create_optimizer
-from imagekit.optim.stats import AverageGrad, AverageSqrGrad, StepCount, as_matrix, from_matrix
+from imagekit.optim.presets import OPTIMIZERS, create_optimizer
+from imagekit.optim.stats import AverageGrad, AverageSqrGrad, StepCount
 from imagekit.optim.steppers import adam_step, is_matrix
 
 N_STEPS = 30
@@ -343,19 +343,35 @@ def test_a_convolution_is_a_matrix_of_its_own_memory_in_either_layout(shape):
         assert torch.equal(from_matrix(matrix, laid), weights)
 
 
-@pytest.mark.parametrize("n_out", [8, 256])  # 256 rows of 1152 take the way of the products
-def test_muon_takes_the_same_step_in_either_memory_layout(n_out):
-    ends = []
-    for layout in (torch.contiguous_format, torch.channels_last):
-        generator = torch.Generator().manual_seed(0)
-        weights = nn.Parameter(torch.randn(n_out, 128, 3, 3, generator=generator).to(memory_format=layout))
-        weights.grad = torch.randn(n_out, 128, 3, 3, generator=generator).to(memory_format=layout)
-        before = weights.detach().clone()
-        create_optimizer("muon", [weights], lr=0.1).step()
-        ends.append(weights.detach() - before)
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def _steps_in(layout, name, shape, dtype):
+    """How far three steps carry a convolution's weights in this layout."""
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(shape, generator=generator, dtype=dtype)
+    weights = nn.Parameter(before.to(memory_format=layout, copy=True))
+    opt = create_optimizer(name, [weights], lr=0.1)
+    for _ in range(3):
+        weights.grad = torch.randn(shape, generator=generator, dtype=dtype).to(memory_format=layout)
+        opt.step()
+    moved = weights.detach() - before
+    assert moved.norm() > 0
+    return moved
+
+
+@pytest.mark.parametrize("shape", [(8, 128, 3, 3), (256, 128, 3, 3), (64, 3, 3, 3)])  # wide, very wide, tall
+def test_muon_takes_the_same_step_in_either_memory_layout(shape):
+    ends = [_steps_in(layout, "muon", shape, torch.float32) for layout in LAYOUTS]
 
     assert (ends[0] - ends[1]).norm() <= 0.02 * ends[0].norm()
-    assert ends[0].norm() > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"muon"}))
+def test_every_optimizer_takes_the_same_steps_in_either_memory_layout(name):
+    ends = [_steps_in(layout, name, (4, 3, 2, 5), torch.float64) for layout in LAYOUTS]
+
+    assert (ends[0] - ends[1]).abs().max() <= 1e-12
 
 
 @pytest.mark.parametrize(("kind", "scale"), [("original", math.sqrt(2)), ("match_rms_adamw", 0.2 * math.sqrt(8))])
