@@ -6,9 +6,8 @@
 A screen is a two-level fractional factorial. SCREEN.toml has `[base]`, the settings of every run, and a table
 `[factors.NAME]` each with `low` and `high`, settings that this factor brings, and `column`: a letter of a base factor,
 the first ones of A to E, or a product of three or five of them (then main effects are free of what two factors do
-together; of more factors than letters these are mixed with one another). `resolution = 3` allows products of two and
-four too: more factors, whose effects are mixed with what two others do together. A key that ends in `*` multiplies what
-was set before. Two to the power of the letters are the runs, 32 for five, in an order drawn by lot, each a whole
+together; of more factors than letters these are mixed with one another). A key that ends in `*` multiplies what was set
+before. Two to the power of the letters are the runs, 32 for five, in an order drawn by lot, each a whole
 `imagekit train` with a seed of its own; a row a run is added to scripts/results/screens.jsonl, and runs that are there
 already are not made again.
 
@@ -64,19 +63,12 @@ def main() -> None:
 
 
 def check(screen: Mapping[str, Any]) -> None:
-    """Exit where the design is none of resolution IV, or III where that is wanted."""
+    """Exit where the design is none of resolution IV."""
     columns = [factor["column"] for factor in screen["factors"].values()]
-    letters, any_number = LETTERS[: n_letters(screen)], screen.get("resolution", 4) == 3
+    letters = LETTERS[: n_letters(screen)]
     for column in columns:
-        is_odd = len(column) % 2 == 1
-        if (
-            not column
-            or not (is_odd or any_number)
-            or not set(column) <= set(letters)
-            or len(set(column)) != len(column)
-        ):
-            many = "some" if any_number else "one, three or five"
-            raise SystemExit(f"column {column!r} is no product of {many} of the letters {letters}")
+        if len(column) % 2 == 0 or not set(column) <= set(letters) or len(set(column)) != len(column):
+            raise SystemExit(f"column {column!r} is no product of one, three or five of the letters {letters}")
     if len(set(columns)) != len(columns):
         raise SystemExit("two factors have the same column: their effects could not be told apart")
 

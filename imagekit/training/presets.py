@@ -108,7 +108,7 @@ _IMAGENETTE_5: Mapping[str, Any] = {
     "label_smoothing": 0.1,
     "alternate_flip": True,
 }
-# the same in less than half of the time
+# one block a stage and growing images: 1.07 times the time of a plain loop with the lesson's network
 _IMAGENETTE_5_CPU: Mapping[str, Any] = {
     **_IMAGENETTE_5,
     "model_options": {"stem": [32, 64], "n_blocks": [1, 1, 1, 1]},
