@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -44,6 +45,7 @@ from imagekit.training.running import Running
 RESULTS = Path(__file__).resolve().parent / "results" / "train.jsonl"
 AS_SYNTHETIC = "--as-synthetic"  # what makes this script `imagekit` with batches of noise
 BAR = 1.15
+DEFAULTS = tomllib.loads(TrainConfig().to_toml())
 OF_TIMING = ("cache", "workers", "train_s", "data_wait_s", "valid_s", "batches", "images")
 
 
@@ -97,7 +99,7 @@ def run(system: str, seed: int, told: argparse.Namespace) -> Result:
 
 
 def run_ours(program: Sequence[str], manifest: Path, seed: int, options: Sequence[str]) -> Result:
-    """One training; its facts are the cache, the workers and the seconds of timing.json."""
+    """One training; its facts: of timing.json, the train accuracy, and the settings that are not the defaults."""
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # as the command sets it for itself
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
@@ -109,7 +111,10 @@ def run_ours(program: Sequence[str], manifest: Path, seed: int, options: Sequenc
             raise SystemExit(f"{shlex.join(command)}\nended with {done.returncode}:\n{done.stderr}")
         rows = list(csv.DictReader((output / "metrics.csv").read_text().splitlines()))
         timing = json.loads((output / "timing.json").read_bytes())
-    return Result(float(rows[-1]["valid_accuracy"]), seconds, {key: timing[key] for key in OF_TIMING})
+        config = tomllib.loads((output / "config.toml").read_text())
+    facts = {key: timing[key] for key in OF_TIMING} | {"train_accuracy": float(rows[-1]["train_accuracy"])}
+    facts["settings"] = {key: value for key, value in config.items() if value != DEFAULTS.get(key)}
+    return Result(float(rows[-1]["valid_accuracy"]), seconds, facts)
 
 
 def run_peer(template: str, seed: int) -> Result:

@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("screen", type=Path)
     parser.add_argument("manifest", type=Path, nargs="?")
-    parser.add_argument("--only", help="numbers of the runs to make now, first-last")
+    parser.add_argument("--only", help="places in the drawn order to make now, FIRST-LAST, from 0")
     parser.add_argument("--report", action="store_true", help="make no run")
     told = parser.parse_args()
     screen = tomllib.loads(told.screen.read_text(encoding="utf-8"))
@@ -160,6 +160,8 @@ def report(name: str, screen: Mapping[str, Any]) -> None:
     if n_free < 1 or np.linalg.matrix_rank(signs) < signs.shape[1]:
         print("too few runs to tell the effects apart")
         return
+    if len(rows) < n_all:
+        print("some runs are missing: what two factors do together is mixed into the effects")
     for response in MEASURED:
         values = np.array([row["measured"].get(response, math.nan) for row in rows])
         if np.isnan(values).any():

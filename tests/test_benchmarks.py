@@ -257,6 +257,18 @@ def test_a_training_on_noise_takes_as_many_steps_and_images(manifest_path, tmp_p
     assert len(pq.read_table(tmp_path / "run" / "predictions.parquet")) == 6
 
 
+def test_a_measured_training_says_what_it_trained(manifest_path):
+    bench = script("bench_train")
+    options = ["--model", "mini", "--size", "16", "--epochs", "1", "--batch-size", "5", "--set", "model_options.stem=4"]
+
+    result = bench.run_ours(["-m", "imagekit"], manifest_path, 3, options)
+
+    expected = {"model": "mini", "model_options": {"stem": 4}, "size": 16, "epochs": 1, "batch_size": 5, "seed": 3}
+    assert result.facts["settings"] == expected
+    assert 0 <= result.accuracy <= 1
+    assert 0 <= result.facts["train_accuracy"] <= 1
+
+
 def test_noise_is_one_batch_that_lies_there_already(manifest_path):
     bench = script("bench_train")
     config = bench.TrainConfig(size=16, batch_size=5)

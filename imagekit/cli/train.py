@@ -71,7 +71,7 @@ def train(
     overwrite: bool,
     **given: Any,
 ) -> Outcome:
-    """Train a model on the manifest FILE, validating after each epoch, and leave everything in a run directory.
+    """Train a model on the manifest FILE, validating as it goes, and leave everything in a run directory.
 
     The run holds the configuration, metrics.csv, checkpoints (best and last), predictions joined to the manifest's
     names, curves, the confusion matrix and report.html. Same manifest, options, versions and threads: same weights.

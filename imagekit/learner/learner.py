@@ -58,7 +58,7 @@ class Learner:
     Told: model, data, loss_func, opt_func, lr, splitter, callbacks. `opt_func(splitter(model), lr=lr)` makes `opt` at
     the first fit; later fits keep it and its state unless told `reset_opt=True`. splitter: gives the parameters, or
     groups of them (groups.py); lr: one for all, or one for each group. valid_loss_func: the loss in validation, where
-    training's is smoothed or weighted, say; None takes loss_func. valid_every: epochs a validation; the last has one.
+    training's is smoothed or weighted; None takes loss_func. valid_every: validate after so many epochs, and the last.
 
     While fitting:
     n_epochs    epochs in all                       epoch      the current one, from 0
@@ -129,7 +129,7 @@ class Learner:
         first_epoch: int = 0,
         first_batch: int = 0,
     ) -> None:
-        """Train up to `n_epochs` epochs, validating after each; `callbacks` are there for this fit only.
+        """Train up to `n_epochs` epochs, validating as `valid_every` says; `callbacks` are there for this fit only.
 
         first_epoch: epochs that an earlier, interrupted fit did; first_batch: training batches of the next one that it
         did; all of them, and the fit begins with validation. The position counts them as done.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
+
+from imagekit.environment import torch_facts
 
 # a quintic that is steep at zero: after five steps singular values lie in about 0.7 to 1.2, which is near enough.
 # Source: Jordan 2024, Muon
@@ -54,15 +57,27 @@ def orthogonalise(matrices: Sequence[Tensor], *, n_steps: int = 5) -> list[Tenso
 
 
 def newton_schulz(x: Tensor, *, n_steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """x (a + b (x'x) + c (x'x)^2), n_steps times, from x over its norm. x: [M, N] or [B, M, N]; the same in dtype."""
+    """x (a + b (x'x) + c (x'x)^2), n_steps times, from x over its norm. x: [M, N] or [B, M, N]; the same in dtype.
+
+    A processor without instructions for bfloat16 multiplies in float32 in its place.
+    """
     is_tall = x.shape[-2] > x.shape[-1]
     wide = x.mT if is_tall else x  # the smaller of the two products
-    if x.device.type == "cpu" and _LARGE <= wide.shape[-2] <= wide.shape[-1] / _WIDE:
-        exact = torch.promote_types(dtype, torch.float32)
-        y = _by_gram(wide.to(dtype if n_steps <= _ROUNDED else exact), n_steps=n_steps).to(dtype)
-    else:
+    exact = torch.promote_types(dtype, torch.float32)
+    if x.device.type != "cpu":
         y = _on_matrix(wide.to(dtype), n_steps=n_steps)
+    else:
+        quick = dtype if _cpu_has_bf16() else exact
+        if _LARGE <= wide.shape[-2] <= wide.shape[-1] / _WIDE:
+            y = _by_gram(wide.to(quick if n_steps <= _ROUNDED else exact), n_steps=n_steps).to(dtype)
+        else:
+            y = _on_matrix(wide.to(quick), n_steps=n_steps).to(dtype)
     return y.mT if is_tall else y
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    return bool(torch_facts().get("cpu_bf16"))
 
 
 def _on_matrix(y: Tensor, *, n_steps: int) -> Tensor:

@@ -158,16 +158,22 @@ def _usable_model(config: TrainConfig, manifest: Manifest) -> tuple[nn.Module, L
     """The model, with what it starts from, after a trial on two blank images."""
     n_classes = len(manifest.vocab)
     model = create_model(config.model, c_in=3, c_out=n_classes, seed=config.seed, **config.model_options)
-    for size in sorted({config.size, config.start_size or config.size}, reverse=True):
+    for size in _sizes(config):
         for in_training in (False, True):
             _try_out(model, config, n_classes, size=size, in_training=in_training)
     n_samples = _n_samples(manifest, config)
     if n_samples % config.batch_size == 1 % config.batch_size:
-        _try_one(model, config, n_samples)
+        for size in _sizes(config):
+            _try_one(model, config, n_samples, size=size)
     _check_parameters(model, config)
     # refuses hypers that the optimizer has not, or cannot have
     create_optimizer(config.opt, model.parameters(), lr=config.lr, **config.opt_hypers)
     return model, None if config.weights is None else load_weights(model, Path(config.weights))
+
+
+def _sizes(config: TrainConfig) -> list[int]:
+    """The sizes of training images that ask most and least of a model, the largest first."""
+    return sorted({config.size, config.start_size or config.size}, reverse=True)
 
 
 def _try_out(model: nn.Module, config: TrainConfig, n_classes: int, *, size: int, in_training: bool) -> None:
@@ -229,17 +235,19 @@ def _n_samples(manifest: Manifest, config: TrainConfig) -> int:
     return len(targets) if not config.balance else n_classes * -(-len(targets) // n_classes)
 
 
-def _try_one(model: nn.Module, config: TrainConfig, n_samples: int) -> None:
+def _try_one(model: nn.Module, config: TrainConfig, n_samples: int, *, size: int) -> None:
     """Raises ConfigError where a last batch of one image is too small, as it is for a batch norm of single pixels."""
     try:
         with undisturbed(model, training=True):
-            model(torch.zeros(1, 3, config.size, config.size))
+            model(torch.zeros(1, 3, size, size))
     except _failures(config) as error:
+        is_small = size != config.size
+        at_size = f" at {size} pixels" if is_small else ""
         raise ConfigError(
             f"{n_samples:,} train images in batches of {config.batch_size} leave a last batch of one,"
-            f" which {config.model} cannot learn from: {_words(error, config)}",
-            where="batch_size",
-            fix="give another --batch-size, or a greater --size",
+            f" which {config.model} cannot learn from{at_size}: {_words(error, config)}",
+            where="batch_size, start_size" if is_small else "batch_size",
+            fix=f"give another --batch-size, or a greater {'start_size' if is_small else '--size'}",
         ) from error
 
 

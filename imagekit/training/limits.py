@@ -258,7 +258,7 @@ def _valid_every(v: Mapping[str, Any], key: str) -> None:
         raise ConfigError(
             f"valid_every is {v['valid_every']} and {key} is {v[key]}, which needs the accuracy of every epoch",
             where=f"valid_every, {key}",
-            fix="leave one of them out",
+            fix=f"set valid_every = 1, or {key} = 0",
         )
 
 

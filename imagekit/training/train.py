@@ -45,7 +45,7 @@ def train(
     command: Sequence[str] = (),
     extra_callbacks: Sequence[Callback] = (),
 ) -> TrainReport:
-    """Fit a model to a manifest's train rows, validating after each epoch, and write a run directory.
+    """Fit a model to a manifest's train rows, validating as it goes, and write a run directory.
 
     It validates on `valid`, or where the manifest has none on the first `valid:<name>`. Mean and std are the
     manifest's, or measured on a sample of its train images where it was built without decoding them.

@@ -45,7 +45,7 @@ class AlternatingFlip(RandomFlip):
 
     @property
     def turn(self) -> float:
-        """An image whose draw is below p moves on by p: the next to be flipped are those just below 2p."""
+        """An image whose draw is below p moves on by p: the next to be flipped are those from 1 - p up."""
         return self.p
 
 

@@ -318,6 +318,19 @@ def test_rounding_costs_little_in_a_wide_matrix_where_two_directions_stand_out(n
     assert (u[:, 0] @ found @ v[0] - u[:, 0] @ wanted @ v[0]).abs() <= 0.05
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (64, 27), (256, 1040)])
+@pytest.mark.parametrize("n_steps", [3, 5])
+def test_without_instructions_for_bfloat16_only_the_result_is_rounded(monkeypatch, shape, n_steps):
+    monkeypatch.setattr("imagekit.optim.matrices._cpu_has_bf16", lambda: False)
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    found = newton_schulz(matrix.float(), n_steps=n_steps)
+
+    wanted = newton_schulz(matrix, n_steps=n_steps, dtype=torch.float64)
+    assert found.dtype == torch.bfloat16
+    assert (found.double() - wanted).abs().max() <= 2**-8 * wanted.abs().max() + 1e-5
+
+
 def test_matrices_of_one_shape_go_through_together_and_come_back_in_their_places():
     generator = torch.Generator().manual_seed(0)
     matrices = [torch.randn(shape, generator=generator) for shape in [(4, 6), (8, 3), (4, 6), (8, 3), (5, 5)]]

@@ -254,6 +254,20 @@ def test_a_last_batch_of_one_image_is_refused_where_the_model_cannot_learn_from_
     assert check(manifest, tmp_path / "run", replace(QUICK, batch_size=10))
 
 
+def test_a_last_batch_of_one_small_image_is_refused_as_well(manifest, tmp_path):
+    growing = replace(QUICK, batch_size=11, size=128, start_size=32)
+
+    with pytest.raises(ConfigError) as caught:
+        check(manifest, tmp_path / "run", growing)
+
+    assert str(caught.value) == (
+        "12 train images in batches of 11 leave a last batch of one, which lesson-cnn cannot learn from at 32 pixels:"
+        " Expected more than 1 value per channel when training, got input size torch.Size([1, 128, 1, 1])\n"
+        "  where: batch_size, start_size\n  fix: give another --batch-size, or a greater start_size"
+    )
+    assert check(manifest, tmp_path / "run", replace(growing, start_size=96))
+
+
 def test_all_problems_come_in_one_list(manifest, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").touch()

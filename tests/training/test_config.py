@@ -44,7 +44,7 @@ from imagekit.training.limits import BOUNDS, BOUNDS_OR_OFF
         (
             {"valid_every": 2, "keep_best": 1},
             "valid_every is 2 and keep_best is 1, which needs the accuracy of every epoch\n"
-            "  where: valid_every, keep_best\n  fix: leave one of them out",
+            "  where: valid_every, keep_best\n  fix: set valid_every = 1, or keep_best = 0",
         ),
         (
             {"start_size": 160, "size": 128},
