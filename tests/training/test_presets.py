@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
 from imagekit.training.preset_list import PresetList
 from imagekit.training.presets import PRESETS, Measured, Preset, find_preset
 
-MEASUREMENTS = Path(__file__).parents[2] / "scripts" / "results" / "lessons.jsonl"
+RESULTS = Path(__file__).parents[2] / "scripts" / "results"
 MINE = Preset(title="mine", settings={"model": "mini", "epochs": 20, "size": 96})
 
 
@@ -26,7 +27,7 @@ def test_a_preset_is_found_as_its_settings() -> None:
 
 @pytest.mark.parametrize("name", ["lesson-cnn", "lesson-lsuv", "lesson-adam", "lesson-lamb"])
 def test_a_lessons_figures_are_those_of_its_last_measurement(name: str) -> None:
-    rows = [json.loads(line) for line in MEASUREMENTS.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (RESULTS / "lessons.jsonl").read_text(encoding="utf-8").splitlines()]
     row = [row for row in rows if row["name"] == name][-1]
 
     assert PRESETS[name].measured == Measured(
@@ -34,9 +35,22 @@ def test_a_lessons_figures_are_those_of_its_last_measurement(name: str) -> None:
         sd=round(row["sd"], 4),
         n=row["n"],
         seconds=round(row["seconds"]),
-        data="Imagenette v2, 224 px sources",
+        data="Imagenette v2 as 224 px centre crops (records decode 320 px)",
         hardware=f"{row['cpu']['cores']} cores of an {row['cpu']['model']}",
     )
+
+
+@pytest.mark.parametrize("name", ["xresnet18-5", "imagenette-5-cpu"])
+def test_a_presets_figures_are_those_of_its_measured_trainings(name: str) -> None:
+    rows = [json.loads(line) for line in (RESULTS / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["system"] == "imagekit" and row["options"] == ["--preset", name]]
+    accuracies, measured = [row["accuracy"] for row in rows], PRESETS[name].measured
+
+    assert sorted(row["seed"] for row in rows) == list(range(len(rows)))
+    assert measured is not None
+    assert (measured.n, measured.accuracy) == (len(rows), round(mean(accuracies), 4))
+    assert measured.sd == round(stdev(accuracies), 4)
+    assert measured.seconds == round(mean(row["train_s"] + row["valid_s"] for row in rows))
 
 
 def test_the_list_groups_by_data_and_machine_and_shows_a_dash_where_nothing_was_measured() -> None:
