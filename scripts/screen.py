@@ -22,6 +22,7 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,10 @@ def main() -> None:
         if told.manifest is None:
             parser.error("MANIFEST is needed to make runs")
         numbers = order(n_runs(screen))
-        first, last = (int(each) for each in (told.only or f"0-{len(numbers) - 1}").split("-"))
+        places = re.fullmatch(r"(\d+)-(\d+)", told.only or f"0-{len(numbers) - 1}")
+        if places is None:
+            parser.error(f"--only got {told.only!r}, must be FIRST-LAST, 0-3 say")
+        first, last = map(int, places.groups())
         for number in numbers[first : last + 1]:
             make_run(told.screen.stem, screen, int(number), told.manifest)
     report(told.screen.stem, screen)

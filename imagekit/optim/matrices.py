@@ -63,16 +63,14 @@ def newton_schulz(x: Tensor, *, n_steps: int, dtype: torch.dtype = torch.bfloat1
     """
     is_tall = x.shape[-2] > x.shape[-1]
     wide = x.mT if is_tall else x  # the smaller of the two products
+    is_cpu = x.device.type == "cpu"
     exact = torch.promote_types(dtype, torch.float32)
-    if x.device.type != "cpu":
-        y = _on_matrix(wide.to(dtype), n_steps=n_steps)
+    quick = exact if is_cpu and not _cpu_has_bf16() else dtype
+    if is_cpu and _LARGE <= wide.shape[-2] <= wide.shape[-1] / _WIDE:
+        y = _by_gram(wide.to(quick if n_steps <= _ROUNDED else exact), n_steps=n_steps)
     else:
-        quick = dtype if _cpu_has_bf16() else exact
-        if _LARGE <= wide.shape[-2] <= wide.shape[-1] / _WIDE:
-            y = _by_gram(wide.to(quick if n_steps <= _ROUNDED else exact), n_steps=n_steps).to(dtype)
-        else:
-            y = _on_matrix(wide.to(quick), n_steps=n_steps).to(dtype)
-    return y.mT if is_tall else y
+        y = _on_matrix(wide.to(quick), n_steps=n_steps)
+    return (y.mT if is_tall else y).to(dtype)
 
 
 @cache

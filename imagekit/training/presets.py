@@ -89,7 +89,7 @@ _XRESNET_5: Mapping[str, Any] = {
     "label_smoothing": 0.1,
 }
 
-# Muon is worth seven points in five epochs (scripts/LOG.md)
+# Muon was worth seven points in a screen of five epochs (scripts/LOG.md)
 _MUON_5: Mapping[str, Any] = {
     "model": "xresnet18",
     "model_options": {"stem": [32, 64]},
