@@ -126,3 +126,15 @@ def test_runs_that_do_not_tell_the_factors_apart_have_no_effects(screen, capsys)
     screen.report("mine", made)
 
     assert capsys.readouterr().out == "mine: 8 of 32 runs, 5 factors\ntoo few runs to tell the effects apart\n"
+
+
+def test_a_report_without_some_runs_says_what_that_mixes(screen, capsys):
+    made = design("A", "B", "C")
+    rows = [row_of(screen, made, number, valid_accuracy=0.5 + 0.01 * number) for number in range(7)]
+    screen.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    screen.report("mine", made)
+
+    assert capsys.readouterr().out.startswith(
+        "mine: 7 of 8 runs, 3 factors\nsome runs are missing: what two factors do together is mixed into the effects\n"
+    )
